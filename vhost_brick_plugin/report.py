@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What there is to report: counters, the graph's shape, faults."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from vhost_brick_plugin.codec import param
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Traffic of a port or an uplink since the datapath started."""
+
+    from_peer_packets: int = param("Packets taken from the guest (or the kernel interface).")
+    from_peer_bytes: int = param("Bytes in them.")
+    to_peer_packets: int = param("Packets given to the guest (or the kernel interface).")
+    to_peer_bytes: int = param("Bytes in them.")
+    drops: Mapping[str, int] = param("Packets dropped, by the reason's name; zeros left out.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BrickStats:
+    """Counters of one brick."""
+
+    brick: str = param("The brick's name.")
+    kind: str = param("vhost, switch, tap ...")
+    network: str = param("The network it belongs to.")
+    counters: Counters = param("Its counters.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStats:
+    """What a poll worker did."""
+
+    worker: int = param("The worker's number, from 0.")
+    core: int = param("The core it is pinned to.")
+    polls: int = param("Rounds over its poll list.")
+    busy_polls: int = param("Rounds that found a packet.")
+    busy_cycles: int = param("TSC cycles spent in rounds that found a packet.")
+    cycles: int = param("TSC cycles in all.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GraphNode:
+    """A brick in the graph."""
+
+    name: str = param("The brick's name.")
+    kind: str = param("vhost, switch, tap ...")
+    network: str = param("The network it belongs to.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GraphEdge:
+    """Two joined bricks."""
+
+    a: str = param("A brick's name.")
+    b: str = param("The other's.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GraphResult:
+    """The packet graph as the workers run it now."""
+
+    nodes: tuple[GraphNode, ...] = param("The bricks.")
+    edges: tuple[GraphEdge, ...] = param("Their edges.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something is wrong with a port or network, by a stable name."""
+
+    name: str = param("The fault's name, the same in metrics and docs.")
+    message: str = param("What was seen.")
+    hint: str = param("What to do about it.")
+    since: float = param("Seconds since the epoch when it was first seen.")
