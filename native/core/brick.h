@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a brick is, to the core and to the other bricks.
+ *
+ * A brick is a const table of functions and a state block.  On the control side
+ * it is a struct vb_brick; in the graph that workers run it is a struct vb_node
+ * of an immutable snapshot (see graph.h).  Edges have an index on either brick,
+ * stable as long as the edge lives.
+ *
+ * Ownership of packets, stated once: push() consumes every mbuf it is given.
+ * What it cannot deliver it frees and counts under a named reason, by vb_drop().
+ */
+#ifndef VB_BRICK_H
+#define VB_BRICK_H
+
+#include <rte_mbuf.h>
+
+#include "core/count.h"
+#include "core/drop.h"
+#include "vhost_brick.h"
+
+#define VB_BURST 32
+#define VB_EDGES_MAX 8192 /* of one brick; an edge's index fits the MAC table's 16 bits */
+#define VB_NO_EDGE UINT16_MAX
+
+/* Rows of counters for who is no worker: the tap's thread, who holds vb_lock. */
+#define VB_ROW_HOST VB_WORKERS_MAX
+#define VB_ROW_CONTROL (VB_WORKERS_MAX + 1)
+#define VB_ROWS (VB_WORKERS_MAX + 2)
+
+struct vb_node;
+
+/* What a worker hands down its calls. */
+struct vb_ctx {
+	uint32_t worker;     /* its number: also its row of counters */
+	uint32_t nb_workers; /* to share out queues */
+	uint32_t now_s;	     /* coarse monotonic seconds, for ageing */
+};
+
+/* Counters of one brick and one thread; only that thread writes them. */
+struct vb_counters {
+	uint64_t from_peer_packets;
+	uint64_t from_peer_bytes;
+	uint64_t to_peer_packets;
+	uint64_t to_peer_bytes;
+	uint64_t drops[VB_DROPS_MAX];
+} __rte_cache_aligned;
+
+struct vb_edge {
+	struct vb_brick *peer; /* NULL: no edge at this index */
+	uint16_t peer_index;
+};
+
+struct vb_brick_ops {
+	const char *kind;
+	bool polled; /* pull() is called for each edge, by every worker */
+
+	/* Worker: take packets from the host's side and vb_push() them over edge.
+	 * Workers share the work out by themselves (queues by number).  Returns
+	 * how many packets it took.
+	 */
+	uint16_t (*pull)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
+
+	/* Worker: take n packets that came in over edge. */
+	void (*push)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
+		struct rte_mbuf **pkts, uint16_t n);
+
+	/* Control, lock held: workers use edge from now on. */
+	void (*edge_up)(struct vb_brick *brick, uint16_t edge);
+
+	/* Control, lock held: edge is gone and no worker uses it any more. */
+	void (*edge_gone)(struct vb_brick *brick, uint16_t edge);
+
+	/* Control, lock not held: stop the host's side; removes all edges of
+	 * bricks that make their own.
+	 */
+	void (*quiesce)(struct vb_brick *brick);
+
+	/* Control, lock not held: free the state.  No worker uses it any more. */
+	void (*fini)(struct vb_brick *brick);
+};
+
+struct vb_brick {
+	const struct vb_brick_ops *ops;
+	void *state;
+	struct vb_counters *rows; /* VB_ROWS of them */
+	struct vb_edge *edges;	  /* guarded by vb_lock */
+	uint16_t nb_slots;	  /* length of edges */
+	uint16_t nb_edges;	  /* of those, in use */
+	uint32_t node;		  /* its index in the snapshot being built */
+	struct vb_brick *next, **pprev;
+	char name[VB_NAME_MAX];
+};
+
+/* Make a brick with its counters, not yet in the graph; NULL if out of memory.
+ * The name is cut to VB_NAME_MAX - 1 bytes.
+ */
+struct vb_brick *vb_brick_new(const struct vb_brick_ops *ops, const char *name, void *state);
+
+/* Free what vb_brick_new() made; not the state. */
+void vb_brick_free(struct vb_brick *brick);
+
+static inline struct vb_counters *vb_row(const struct vb_ctx *ctx, const struct vb_brick *brick)
+{
+	return &brick->rows[ctx->worker];
+}
+
+/* Free n packets and count why. */
+void vb_drop(struct vb_counters *row, enum vb_drop why, struct rte_mbuf **pkts, uint16_t n);
+
+/* Bytes in n packets. */
+static inline uint64_t vb_bytes(struct rte_mbuf **pkts, uint16_t n)
+{
+	uint64_t bytes = 0;
+
+	for (uint16_t i = 0; i < n; i++)
+		bytes += pkts[i]->pkt_len;
+	return bytes;
+}
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Why packets end.  The names are the same in CLI, metrics and docs: change one
+ * only with a release note.
+ */
+#ifndef VB_DROP_H
+#define VB_DROP_H
+
+#define VB_DROP_LIST(X)                                                                           \
+	X(RING_FULL, "ring_full", "the receiver did not take packets fast enough")                \
+	X(NO_RING, "no_ring", "the receiving guest has no ring enabled")                          \
+	X(TOO_SHORT, "too_short", "the frame is shorter than an Ethernet header")                 \
+	X(TOO_BIG, "too_big", "the frame is larger than the receiver's MTU")                      \
+	X(HAIRPIN, "hairpin", "the destination is where the frame came from")                     \
+	X(BAD_SOURCE, "bad_source", "the source address is a group address or zero")              \
+	X(RESERVED, "reserved", "link-local group address 01:80:c2:00:00:0x, never forwarded")    \
+	X(NO_PEER, "no_peer", "nothing is joined to the other end")                               \
+	X(NO_BUFFER, "no_buffer", "no packet buffer was free: raise [dpdk] mbufs")                \
+	X(IO_ERROR, "io_error", "the kernel refused the frame")
+
+enum vb_drop {
+#define X(id, name, meaning) VB_DROP_##id,
+	VB_DROP_LIST(X)
+#undef X
+		VB_DROPS
+};
+
+#endif

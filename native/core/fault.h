@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What can be wrong with a port, by a name that is the same in CLI, metrics and
+ * docs: change one only with a release note.
+ */
+#ifndef VB_FAULT_H
+#define VB_FAULT_H
+
+#define VB_FAULT_LIST(X)                                                                          \
+	X(NONE, "", "", "")                                                                       \
+	X(NOT_A_SOCKET, "not_a_socket", "something at the socket path is not a socket",           \
+		"Remove the file, or give the port another socket path.")                         \
+	X(DENIED, "denied", "the socket may not be opened",                                       \
+		"Give vhost-brickd's user write access to the socket and search access to its "   \
+		"directory.")                                                                     \
+	X(FRONTEND_LEAVES, "frontend_leaves",                                                     \
+		"the frontend connects and leaves before its device is ready",                    \
+		"See QEMU's log: it may ask for more queues than the port offers, lack shared "   \
+		"guest memory, or miss a feature that it had before.")                            \
+	X(TOO_MANY_SESSIONS, "too_many_sessions", "more frontends connect than one port serves",  \
+		"Give the surplus frontends ports of their own.")                                 \
+	X(INTERFACE_GONE, "interface_gone", "the uplink's kernel interface was deleted",          \
+		"Delete the uplink from its network and add it again.")                           \
+	X(OUT_OF_RESOURCES, "out_of_resources", "the vhost library could not register the port",  \
+		"See the log; the library serves 1024 sockets and 1024 frontends.")
+
+enum vb_fault {
+#define X(id, name, meaning, hint) VB_FAULT_##id,
+	VB_FAULT_LIST(X)
+#undef X
+		VB_FAULTS
+};
+
+#endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Theory of operation: see graph.h.  Retired snapshots are kept with an RCU
+ * token and freed by a later publish, so that adding an edge (a reconnecting
+ * frontend) waits for nobody; only parting an edge waits.
+ */
+#include "core/graph.h"
+
+#include <errno.h>
+#include <rte_rcu_qsbr.h>
+#include <stdlib.h>
+#include <string.h>
+
+pthread_mutex_t vb_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* What workers run before the first change, and when there is no memory to
+ * describe a smaller graph: a removal must not fail.
+ */
+static struct vb_snapshot empty;
+
+static struct {
+	struct vb_brick *bricks;
+	struct vb_snapshot *current; /* atomic */
+	struct vb_snapshot *retired;
+	struct rte_rcu_qsbr *rcu;
+} graph = {.current = &empty};
+
+static struct vb_snapshot *snapshot_alloc(uint32_t nb_nodes, uint32_t nb_links, uint32_t nb_polls)
+{
+	size_t nodes = sizeof(struct vb_snapshot) + nb_nodes * sizeof(struct vb_node);
+	size_t links = nb_links * sizeof(struct vb_link);
+	size_t polls = nb_polls * sizeof(struct vb_poll);
+	struct vb_snapshot *s = calloc(1, nodes + links + polls);
+
+	if (s != NULL)
+		s->polls = (struct vb_poll *)((char *)s + nodes + links);
+	return s;
+}
+
+/* Number the bricks that have edges and add up what they need. */
+static void count_nodes(uint32_t *nb_nodes, uint32_t *nb_links, uint32_t *nb_polls)
+{
+	*nb_nodes = *nb_links = *nb_polls = 0;
+	for (struct vb_brick *b = graph.bricks; b != NULL; b = b->next) {
+		if (b->nb_edges == 0)
+			continue;
+		b->node = (*nb_nodes)++;
+		*nb_links += b->nb_slots;
+		if (b->ops->polled)
+			*nb_polls += b->nb_edges;
+	}
+}
+
+static void fill_node(struct vb_snapshot *s, struct vb_brick *b, struct vb_link *links)
+{
+	struct vb_node *node = &s->nodes[b->node];
+
+	node->ops = b->ops;
+	node->brick = b;
+	node->state = b->state;
+	node->nb_links = b->nb_slots;
+	node->links = links;
+	for (uint16_t i = 0; i < b->nb_slots; i++) {
+		if (b->edges[i].peer == NULL)
+			continue;
+		links[i].peer = &s->nodes[b->edges[i].peer->node];
+		links[i].peer_index = b->edges[i].peer_index;
+		if (b->ops->polled)
+			s->polls[s->nb_polls++] = (struct vb_poll){node, i};
+	}
+}
+
+static struct vb_snapshot *snapshot_build(void)
+{
+	uint32_t nb_nodes, nb_links, nb_polls;
+	struct vb_snapshot *s;
+	struct vb_link *links;
+
+	count_nodes(&nb_nodes, &nb_links, &nb_polls);
+	s = snapshot_alloc(nb_nodes, nb_links, nb_polls);
+	if (s == NULL)
+		return NULL;
+	links = (struct vb_link *)&s->nodes[nb_nodes];
+	for (struct vb_brick *b = graph.bricks; b != NULL; b = b->next) {
+		if (b->nb_edges == 0)
+			continue;
+		fill_node(s, b, links);
+		links += b->nb_slots;
+	}
+	return s;
+}
+
+static void free_retired(void)
+{
+	struct vb_snapshot **p = &graph.retired;
+
+	while (*p != NULL) {
+		struct vb_snapshot *s = *p;
+
+		if (rte_rcu_qsbr_check(graph.rcu, s->token, false) == 1) {
+			*p = s->next;
+			free(s);
+		} else {
+			p = &s->next;
+		}
+	}
+}
+
+/* Make s what workers run from their next round on. */
+static void publish_snapshot(struct vb_snapshot *s)
+{
+	struct vb_snapshot *old = graph.current;
+
+	__atomic_store_n(&graph.current, s, __ATOMIC_RELEASE);
+	if (old != &empty) {
+		old->token = rte_rcu_qsbr_start(graph.rcu);
+		old->next = graph.retired;
+		graph.retired = old;
+	}
+	free_retired();
+}
+
+static int publish(void)
+{
+	struct vb_snapshot *s = snapshot_build();
+
+	if (s == NULL)
+		return -ENOMEM;
+	publish_snapshot(s);
+	return 0;
+}
+
+/* Publish a smaller graph and wait until no worker runs an older one. */
+static void publish_and_wait(void)
+{
+	if (publish() != 0)
+		publish_snapshot(&empty);
+	rte_rcu_qsbr_synchronize(graph.rcu, RTE_QSBR_THRID_INVALID);
+	free_retired();
+}
+
+int vb_graph_init(uint32_t nb_workers)
+{
+	graph.rcu = aligned_alloc(RTE_CACHE_LINE_SIZE,
+		RTE_ALIGN_CEIL(rte_rcu_qsbr_get_memsize(nb_workers), RTE_CACHE_LINE_SIZE));
+	if (graph.rcu == NULL)
+		return -ENOMEM;
+	if (rte_rcu_qsbr_init(graph.rcu, nb_workers) != 0)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < nb_workers; i++)
+		rte_rcu_qsbr_thread_register(graph.rcu, i);
+	return 0;
+}
+
+void vb_graph_add(struct vb_brick *brick)
+{
+	pthread_mutex_lock(&vb_lock);
+	brick->next = graph.bricks;
+	brick->pprev = &graph.bricks;
+	if (brick->next != NULL)
+		brick->next->pprev = &brick->next;
+	graph.bricks = brick;
+	pthread_mutex_unlock(&vb_lock);
+}
+
+struct vb_brick *vb_graph_first(void)
+{
+	return graph.bricks;
+}
+
+static int free_slot(struct vb_brick *b)
+{
+	struct vb_edge *edges;
+	uint16_t n;
+
+	for (uint16_t i = 0; i < b->nb_slots; i++)
+		if (b->edges[i].peer == NULL)
+			return i;
+	if (b->nb_slots >= VB_EDGES_MAX)
+		return -ENOSPC;
+	n = b->nb_slots == 0 ? 1 : b->nb_slots * 2;
+	edges = realloc(b->edges, n * sizeof(*edges));
+	if (edges == NULL)
+		return -ENOMEM;
+	memset(edges + b->nb_slots, 0, (n - b->nb_slots) * sizeof(*edges));
+	b->edges = edges;
+	b->nb_slots = n;
+	return n == 1 ? 0 : n / 2;
+}
+
+static void edge_set(struct vb_brick *a, uint16_t i, struct vb_brick *b, uint16_t j)
+{
+	a->edges[i] = (struct vb_edge){b, j};
+	a->nb_edges++;
+	b->edges[j] = (struct vb_edge){a, i};
+	b->nb_edges++;
+}
+
+static void edge_clear(struct vb_brick *a, uint16_t i)
+{
+	struct vb_edge *e = &a->edges[i], *f = &e->peer->edges[e->peer_index];
+
+	e->peer->nb_edges--;
+	a->nb_edges--;
+	*f = (struct vb_edge){0};
+	*e = (struct vb_edge){0};
+}
+
+static void edge_up(struct vb_brick *brick, uint16_t index)
+{
+	if (brick->ops->edge_up != NULL)
+		brick->ops->edge_up(brick, index);
+}
+
+int vb_graph_join(struct vb_brick *a, struct vb_brick *b,
+	void (*before_publish)(void *arg, uint16_t index), void *arg, uint16_t *index)
+{
+	int i = free_slot(a), j = free_slot(b), ret;
+
+	if (i < 0)
+		return i;
+	if (j < 0)
+		return j;
+	edge_set(a, i, b, j);
+	if (before_publish != NULL)
+		before_publish(arg, i);
+	ret = publish();
+	if (ret != 0) {
+		edge_clear(a, i);
+		return ret;
+	}
+	*index = i;
+	edge_up(a, i);
+	edge_up(b, j);
+	return 0;
+}
+
+static void edge_gone(struct vb_brick *brick, uint16_t index)
+{
+	if (brick->ops->edge_gone != NULL)
+		brick->ops->edge_gone(brick, index);
+}
+
+void vb_graph_part(struct vb_brick *a, uint16_t index)
+{
+	struct vb_edge edge = a->edges[index];
+
+	edge_clear(a, index);
+	publish_and_wait();
+	edge_gone(a, index);
+	edge_gone(edge.peer, edge.peer_index);
+}
+
+void vb_graph_remove(struct vb_brick *brick)
+{
+	for (uint16_t i = 0; i < brick->nb_slots; i++)
+		if (brick->edges[i].peer != NULL)
+			vb_graph_part(brick, i);
+	*brick->pprev = brick->next;
+	if (brick->next != NULL)
+		brick->next->pprev = brick->pprev;
+}
+
+void vb_graph_online(uint32_t worker)
+{
+	rte_rcu_qsbr_thread_online(graph.rcu, worker);
+}
+
+void vb_graph_offline(uint32_t worker)
+{
+	rte_rcu_qsbr_thread_offline(graph.rcu, worker);
+}
+
+void vb_graph_quiescent(uint32_t worker)
+{
+	rte_rcu_qsbr_quiescent(graph.rcu, worker);
+}
+
+const struct vb_snapshot *vb_graph_snapshot(void)
+{
+	return __atomic_load_n(&graph.current, __ATOMIC_ACQUIRE);
+}

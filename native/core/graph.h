@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The graph: bricks and edges on the control side, an immutable snapshot of
+ * them on the workers' side.
+ *
+ * Every change edits the bricks' edges under vb_lock, builds a new snapshot and
+ * publishes it with one atomic store.  Workers pass a quiescent state each
+ * round (rte_rcu_qsbr); only then are old snapshots freed, and only then does a
+ * removal return.  So nothing a worker can reach is ever freed under it, and
+ * the forwarding path takes no lock.
+ *
+ * vb_lock is the one lock of the control side.  It is held while waiting for
+ * workers, so it must never be taken by who a worker may wait for: callbacks of
+ * rte_vhost that run with a ring's access lock held (vring_state_changed,
+ * features_changed, pre_msg_handle).  It must not be held over
+ * rte_vhost_driver_*() either, because those wait for callbacks that take it.
+ */
+#ifndef VB_GRAPH_H
+#define VB_GRAPH_H
+
+#include <pthread.h>
+
+#include "core/brick.h"
+
+extern pthread_mutex_t vb_lock;
+
+struct vb_link {
+	const struct vb_node *peer; /* NULL: no edge at this index */
+	uint16_t peer_index;
+};
+
+/* A brick in a snapshot. */
+struct vb_node {
+	const struct vb_brick_ops *ops;
+	struct vb_brick *brick; /* for name and counters */
+	void *state;
+	uint16_t nb_links; /* slots, some of them without an edge */
+	struct vb_link *links;
+};
+
+struct vb_poll {
+	const struct vb_node *node;
+	uint16_t edge;
+};
+
+struct vb_snapshot {
+	struct vb_snapshot *next; /* among the retired */
+	uint64_t token;		  /* free it once workers have passed this */
+	uint32_t nb_polls;
+	struct vb_poll *polls;
+	struct vb_node nodes[];
+};
+
+/* Prepare for nb_workers workers.  -ENOMEM. */
+int vb_graph_init(uint32_t nb_workers);
+
+/* Put a brick into the list of bricks; lock not held. */
+void vb_graph_add(struct vb_brick *brick);
+
+/* The calls below want vb_lock held. */
+
+/* Join two bricks and publish; the index on a's side goes to *index.
+ * before_publish, if not NULL, is called with a's index while no worker knows
+ * of the edge yet.  -ENOSPC: too many edges.  -ENOMEM.
+ */
+int vb_graph_join(struct vb_brick *a, struct vb_brick *b,
+	void (*before_publish)(void *arg, uint16_t index), void *arg, uint16_t *index);
+
+/* Part the edge, publish, wait for the workers, tell both bricks. */
+void vb_graph_part(struct vb_brick *a, uint16_t index);
+
+/* Part all edges of a brick and take it out of the list. */
+void vb_graph_remove(struct vb_brick *brick);
+
+/* The first brick of the list; next ones by ->next. */
+struct vb_brick *vb_graph_first(void);
+
+/* ---- workers ---- */
+
+/* A worker's life: online, rounds of (snapshot, work, quiescent), offline. */
+void vb_graph_online(uint32_t worker);
+void vb_graph_offline(uint32_t worker);
+void vb_graph_quiescent(uint32_t worker);
+
+/* The snapshot to run until the next quiescent state; never NULL. */
+const struct vb_snapshot *vb_graph_snapshot(void);
+
+/* Hand packets over an edge; consumes them. */
+static inline void vb_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
+	struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct vb_link *link = &node->links[edge];
+
+	if (likely(edge < node->nb_links && link->peer != NULL))
+		link->peer->ops->push(ctx, link->peer, link->peer_index, pkts, n);
+	else
+		vb_drop(vb_row(ctx, node->brick), VB_DROP_NO_PEER, pkts, n);
+}
+
+#endif

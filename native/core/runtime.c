@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Start and stop: DPDK's environment, packet buffers, RCU, event queue, workers.
+ *
+ * lcore 0 is the main one, bound to the control cores; the workers are lcores 1
+ * and up.  --lcores says which cores those are, so that lcore numbers need not
+ * be core numbers.
+ */
+#define _GNU_SOURCE
+#include "core/runtime.h"
+
+#include <errno.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_log.h>
+#include <rte_mbuf.h>
+#include <rte_version.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/event.h"
+#include "core/graph.h"
+#include "core/tsc.h"
+#include "core/worker.h"
+
+#define LCORES_MAX 2048
+#define MBUF_CACHE 256
+
+struct rte_mempool *vb_pool;
+
+static bool started;
+
+const char *vb_dpdk_version(void)
+{
+	return rte_version();
+}
+
+/* One line, its level before it, in one write. */
+static ssize_t log_write(void *cookie, const char *buf, size_t size)
+{
+	char line[1024];
+	int len = snprintf(
+		line, sizeof(line), "%d %.*s", rte_log_cur_msg_loglevel(), (int)size, buf);
+
+	if (len >= (int)sizeof(line)) {
+		len = sizeof(line);
+		line[len - 1] = '\n';
+	}
+	/* A full pipe loses the line: logging must not stall a vhost thread. */
+	(void)!write((int)(intptr_t)cookie, line, len);
+	return size;
+}
+
+int vb_log_to(int fd)
+{
+	const cookie_io_functions_t io = {.write = log_write};
+	FILE *f = fopencookie((void *)(intptr_t)fd, "w", io);
+
+	if (f == NULL)
+		return -errno;
+	setlinebuf(f);
+	return rte_openlog_stream(f);
+}
+
+/* Append an lcore set: "0@(2,3)" or, without cores, "0@(all we may use)". */
+static size_t add_lcore(
+	char *buf, size_t len, uint32_t lcore, const int32_t *cores, uint32_t nb_cores)
+{
+	cpu_set_t all;
+	const char *sep = "";
+
+	len += snprintf(buf + len, LCORES_MAX - len, "%s%u@(", lcore ? "," : "", lcore);
+	sched_getaffinity(0, sizeof(all), &all);
+	for (int c = 0; nb_cores == 0 && c < CPU_SETSIZE && len < LCORES_MAX; c++) {
+		if (!CPU_ISSET(c, &all))
+			continue;
+		len += snprintf(buf + len, LCORES_MAX - len, "%s%d", sep, c);
+		sep = ",";
+	}
+	for (uint32_t i = 0; i < nb_cores && len < LCORES_MAX; i++) {
+		len += snprintf(buf + len, LCORES_MAX - len, "%s%d", sep, cores[i]);
+		sep = ",";
+	}
+	if (len < LCORES_MAX)
+		len += snprintf(buf + len, LCORES_MAX - len, ")");
+	return len;
+}
+
+static int lcores_arg(const struct vb_options *o, char *buf)
+{
+	size_t len = add_lcore(buf, 0, 0, o->control_cores, o->nb_control_cores);
+
+	for (uint32_t i = 0; i < o->nb_workers && len < LCORES_MAX; i++)
+		len = add_lcore(
+			buf, len, i + 1, &o->worker_cores[i], o->worker_cores[i] >= 0 ? 1 : 0);
+	return len < LCORES_MAX ? 0 : -E2BIG;
+}
+
+static int eal_start(const struct vb_options *o)
+{
+	char lcores[LCORES_MAX];
+	char **argv = calloc(o->nb_eal_args + 4, sizeof(*argv));
+	int argc = 0, ret;
+
+	if (argv == NULL)
+		return -ENOMEM;
+	ret = lcores_arg(o, lcores);
+	if (ret == 0) {
+		argv[argc++] = (char *)"vhost-brickd";
+		argv[argc++] = (char *)"--lcores";
+		argv[argc++] = lcores;
+		for (uint32_t i = 0; i < o->nb_eal_args; i++)
+			argv[argc++] = (char *)o->eal_args[i];
+		vb_tsc_watch();
+		ret = rte_eal_init(argc, argv) < 0 ? -EIO : 0;
+		vb_tsc_unwatch();
+	}
+	free(argv);
+	return ret;
+}
+
+int vb_start(const struct vb_options *o)
+{
+	int ret;
+
+	if (started)
+		return -EALREADY;
+	if (o->nb_workers < 1 || o->nb_workers > VB_WORKERS_MAX)
+		return -EINVAL;
+	ret = eal_start(o);
+	if (ret != 0)
+		return ret;
+	started = true;
+	vb_pool = rte_pktmbuf_pool_create(
+		"vb_mbufs", o->nb_mbufs, MBUF_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	if (vb_pool == NULL)
+		return -ENOMEM;
+	ret = vb_graph_init(o->nb_workers);
+	if (ret == 0)
+		ret = vb_event_init();
+	if (ret == 0)
+		ret = vb_workers_start(o->nb_workers, o->worker_cores);
+	return ret;
+}
+
+/* Destroy what is polled (ports, taps) before what it is joined to. */
+static struct vb_brick *next_to_destroy(void)
+{
+	struct vb_brick *b, *left;
+
+	pthread_mutex_lock(&vb_lock);
+	left = vb_graph_first();
+	for (b = left; b != NULL && !b->ops->polled; b = b->next)
+		;
+	pthread_mutex_unlock(&vb_lock);
+	return b != NULL ? b : left;
+}
+
+void vb_stop(void)
+{
+	struct vb_brick *b;
+
+	while ((b = next_to_destroy()) != NULL)
+		vb_brick_destroy(b);
+	vb_workers_stop();
+}
+
+int vb_thread_start(pthread_t *thread, const char *name, void *(*main)(void *), void *arg)
+{
+	/* A thread inherits its creator's cores, and only control threads come here. */
+	int ret = pthread_create(thread, NULL, main, arg);
+
+	if (ret == 0)
+		pthread_setname_np(*thread, name);
+	return -ret;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker's round: take the snapshot, pull every brick on its poll list, say
+ * that it holds nothing any more (quiescent).  Each round leaves a time stamp,
+ * the sign of life that the watchdog looks for.
+ *
+ * After a while without a packet a worker naps between its rounds, the longer the
+ * longer it has been idle, so that an idle datapath does not starve a small host.
+ */
+#include "core/worker.h"
+
+#include <errno.h>
+#include <rte_cycles.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_pause.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "core/graph.h"
+
+/* Without a packet for so long a worker starts to nap between its rounds: a
+ * fiftieth of its idle time, within bounds.  The longest is what the first packet
+ * after a pause may have to wait.
+ */
+#define IDLE_NS 500000
+#define NAP_SHARE 50
+#define NAP_MIN_NS 20000
+#define NAP_MAX_NS 200000
+
+struct worker {
+	uint64_t polls;
+	uint64_t busy_polls;
+	uint64_t busy_cycles;
+	uint64_t started;
+	uint64_t alive; /* TSC at the start of its latest round */
+	int32_t core;
+	struct vb_ctx ctx;
+} __rte_cache_aligned;
+
+static struct worker workers[VB_WORKERS_MAX];
+static uint32_t nb_workers;
+static bool stopping;
+
+static uint32_t poll_all(const struct vb_ctx *ctx, const struct vb_snapshot *s)
+{
+	uint32_t packets = 0;
+
+	for (uint32_t i = 0; i < s->nb_polls; i++) {
+		const struct vb_poll *p = &s->polls[i];
+
+		packets += p->node->ops->pull(ctx, p->node, p->edge);
+	}
+	return packets;
+}
+
+static void nap(uint32_t number, uint64_t idle_ns)
+{
+	uint64_t share = RTE_MIN(idle_ns / NAP_SHARE, (uint64_t)NAP_MAX_NS);
+	const struct timespec pause = {.tv_nsec = RTE_MAX(share, (uint64_t)NAP_MIN_NS)};
+
+	/* Offline, so that nobody who changes the graph waits for a sleeper. */
+	vb_graph_offline(number);
+	nanosleep(&pause, NULL);
+	vb_graph_online(number);
+}
+
+static void run(struct worker *w, uint64_t hz)
+{
+	double ns_per_cycle = 1e9 / hz;
+	uint64_t now = rte_rdtsc(), busy = now;
+
+	while (!__atomic_load_n(&stopping, __ATOMIC_RELAXED)) {
+		uint64_t start = now, idle_ns;
+
+		__atomic_store_n(&w->alive, start, __ATOMIC_RELAXED);
+		w->ctx.now_s = start / hz;
+		vb_count(&w->polls, 1);
+		if (poll_all(&w->ctx, vb_graph_snapshot()) > 0) {
+			now = busy = rte_rdtsc();
+			vb_count(&w->busy_polls, 1);
+			vb_count(&w->busy_cycles, now - start);
+			vb_graph_quiescent(w->ctx.worker);
+			continue;
+		}
+		vb_graph_quiescent(w->ctx.worker);
+		idle_ns = (start - busy) * ns_per_cycle;
+		if (idle_ns > IDLE_NS)
+			nap(w->ctx.worker, idle_ns);
+		else
+			rte_pause();
+		now = rte_rdtsc();
+	}
+}
+
+static int worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	/* Without it the kernel stretches a nap by 50 us. */
+	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+	vb_graph_online(w->ctx.worker);
+	run(w, rte_get_tsc_hz());
+	vb_graph_offline(w->ctx.worker);
+	return 0;
+}
+
+int vb_workers_start(uint32_t nb, const int32_t *cores)
+{
+	unsigned int lcore;
+	uint32_t i = 0;
+
+	RTE_LCORE_FOREACH_WORKER(lcore)
+	{
+		struct worker *w = &workers[i];
+
+		if (i == nb)
+			break;
+		w->core = cores[i];
+		w->started = w->alive = rte_rdtsc();
+		w->ctx = (struct vb_ctx){.worker = i, .nb_workers = nb};
+		if (rte_eal_remote_launch(worker_main, w, lcore) != 0)
+			return -EIO;
+		nb_workers = ++i;
+	}
+	return i == nb ? 0 : -EIO;
+}
+
+void vb_workers_stop(void)
+{
+	__atomic_store_n(&stopping, true, __ATOMIC_RELAXED);
+	rte_eal_mp_wait_lcore();
+}
+
+int vb_worker_stats(uint32_t worker, struct vb_worker_stats *out)
+{
+	const struct worker *w = &workers[worker];
+
+	if (worker >= nb_workers)
+		return -ENOENT;
+	*out = (struct vb_worker_stats){
+		.polls = vb_count_read(&w->polls),
+		.busy_polls = vb_count_read(&w->busy_polls),
+		.busy_cycles = vb_count_read(&w->busy_cycles),
+		.cycles = rte_rdtsc() - w->started,
+		.core = w->core,
+	};
+	return 0;
+}
+
+int64_t vb_worker_silence(uint32_t worker)
+{
+	uint64_t alive, now;
+
+	if (worker >= nb_workers)
+		return -ENOENT;
+	alive = vb_count_read(&workers[worker].alive);
+	now = rte_rdtsc();
+	return now <= alive ? 0 : (double)(now - alive) * 1e9 / rte_get_tsc_hz();
+}

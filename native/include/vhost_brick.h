@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The public C API of the datapath: the only header the Python side sees.
+ *
+ * build_ffi.py cuts the cffi declarations out of the part between the two
+ * "ffi" marks, so that part holds plain C without preprocessor conditions, and
+ * no DPDK type.
+ *
+ * Conventions, unless a function says otherwise:
+ * - int results are 0, or -errno and nothing has changed.
+ * - Control functions may be called from any thread but a poll worker; they
+ *   serialise themselves.  None waits for a guest.
+ * - Handles belong to the library; the caller destroys what it created.
+ * - Times are nanoseconds of CLOCK_REALTIME.
+ */
+#ifndef VHOST_BRICK_H
+#define VHOST_BRICK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* ffi: begin */
+
+#define VB_NAME_MAX 128	   /* bytes of a brick's name, NUL included */
+#define VB_PATH_MAX 108	   /* bytes of a socket path, NUL included: sockaddr_un.sun_path */
+#define VB_DROPS_MAX 16	   /* room for drop reasons; vb_drop_name() names those in use */
+#define VB_WORKERS_MAX 32  /* poll workers */
+#define VB_QUEUES_MAX 64   /* queue pairs of a port: one bit each in a word */
+#define VB_SESSIONS_MAX 64 /* frontends at once on one server-mode port */
+
+/* A packet function in the graph: vhost, switch or tap. */
+struct vb_brick;
+
+/* ---- the runtime: once in the life of a process ---- */
+
+/* One worker a core of worker_cores; a core of -1 leaves its worker unpinned. */
+struct vb_options {
+	const char *const *eal_args; /* without argv[0] and without -l/--lcores */
+	uint32_t nb_eal_args;
+	int32_t worker_cores[VB_WORKERS_MAX];
+	uint32_t nb_workers;	      /* 1 to VB_WORKERS_MAX */
+	const int32_t *control_cores; /* where all other threads run; none: anywhere */
+	uint32_t nb_control_cores;
+	uint32_t nb_mbufs;
+};
+
+/* Start DPDK, the packet buffers, the workers and the event queue.
+ * The calling thread becomes DPDK's main lcore and is bound to the control cores.
+ * -EALREADY: started before.  -ENOMEM: no room for nb_mbufs.  -EIO: DPDK said why
+ * in its log.
+ */
+int vb_start(const struct vb_options *options);
+
+/* Destroy every brick and end the workers.  DPDK itself stays until exit. */
+void vb_stop(void);
+
+/* Send DPDK's log lines to fd (a pipe; it should not block) instead of stderr, each
+ * after its level (syslog's plus one: 4 is an error, 7 information) and a blank.
+ * Call it before vb_start().
+ */
+int vb_log_to(int fd);
+
+/* DPDK's version, such as "DPDK 22.11.11".  Static. */
+const char *vb_dpdk_version(void);
+
+/* ---- networks ---- */
+
+struct vb_switch_config {
+	uint32_t mac_table_size; /* addresses: a power of two, 8 to 1048576 */
+	uint32_t mac_ageing_s;	 /* seconds; 0 keeps addresses for ever */
+	/* A file, best on a tmpfs, that outlives the process: the network's memory of
+	 * its neighbours, told to guests that come back.  NULL: not kept.  The caller
+	 * unlinks it when the network is no more.
+	 */
+	const char *neighbours;
+};
+
+/* Create a learning switch without edges.  -EINVAL: config out of range. */
+int vb_switch_create(
+	const char *name, const struct vb_switch_config *config, struct vb_brick **out);
+
+/* Addresses in the table that have not aged out. */
+uint32_t vb_switch_macs(struct vb_brick *brick);
+
+/* Join the kernel's tap interface ifname, which exists, to a switch.
+ * -EBUSY: somebody else holds it.  -EINVAL: it is no tap.  mtu in bytes.
+ */
+int vb_tap_create(const char *name, const char *ifname, uint32_t mtu, struct vb_brick *to,
+	struct vb_brick **out);
+
+/* Take frames of up to mtu bytes from now on.  -EINVAL. */
+int vb_tap_set_mtu(struct vb_brick *brick, uint32_t mtu);
+
+/* ---- ports ---- */
+
+struct vb_vhost_config {
+	char path[VB_PATH_MAX];
+	bool client;	   /* we connect and reconnect; else we listen */
+	uint64_t features; /* virtio feature bits on offer, exactly */
+	uint32_t queues;   /* queue pairs on offer: 1 to VB_QUEUES_MAX */
+	uint32_t mtu;	   /* bytes; longer frames towards the guest are dropped */
+};
+
+/* The feature bits that this datapath offers a new port. */
+uint64_t vb_vhost_features(void);
+
+/* Serve a vhost-user socket whose sessions are edges to the switch "to".
+ *
+ * Server: listens when this returns; the path must not exist.  Client: a
+ * thread retries from now on; the path is never created nor unlinked.
+ * -EADDRINUSE: the path is taken, in the file system or by another port.
+ * -EOPNOTSUPP: features holds a bit that this datapath lacks.
+ */
+int vb_vhost_create(const char *name, const struct vb_vhost_config *config, struct vb_brick *to,
+	struct vb_brick **out);
+
+struct vb_session {
+	uint64_t number;   /* unique in the life of the process */
+	uint64_t features; /* what the frontend accepted; 0 until it has */
+	uint64_t since;	   /* when it reached its state */
+	uint32_t queues;   /* queue pairs with enabled rings */
+	bool running;	   /* packets flow */
+};
+
+/* Write up to max sessions of a port to out; return how many it wrote. */
+uint32_t vb_vhost_sessions(struct vb_brick *brick, struct vb_session *out, uint32_t max);
+
+/* The name of the port's present fault, or "".  Static. */
+const char *vb_vhost_fault(struct vb_brick *brick);
+
+/* ---- all bricks ---- */
+
+/* Take a brick out of the graph, wait until no worker uses it, and free it with
+ * its edges.  A switch must have no edges left (-EBUSY).
+ * Not from within an event thread.
+ */
+int vb_brick_destroy(struct vb_brick *brick);
+
+/* "Peer" is the host's side of a brick: the guest, or the kernel interface.
+ * A switch has none and uses only the drops.
+ */
+struct vb_stats {
+	uint64_t from_peer_packets;
+	uint64_t from_peer_bytes;
+	uint64_t to_peer_packets;
+	uint64_t to_peer_bytes;
+	uint64_t drops[VB_DROPS_MAX];
+};
+
+/* Counters since the brick was created; they only grow. */
+void vb_brick_stats(struct vb_brick *brick, struct vb_stats *out);
+
+/* The number of edges that the workers serve now. */
+uint32_t vb_brick_edges(struct vb_brick *brick);
+
+/* The name and the meaning of a drop reason; NULL at and beyond the last.  Static. */
+const char *vb_drop_name(uint32_t reason);
+const char *vb_drop_meaning(uint32_t reason);
+
+/* The name, meaning and cure of a fault; NULL at and beyond the last.  Static. */
+const char *vb_fault_name(uint32_t fault);
+const char *vb_fault_meaning(uint32_t fault);
+const char *vb_fault_hint(uint32_t fault);
+
+struct vb_worker_stats {
+	uint64_t polls;
+	uint64_t busy_polls;  /* rounds that found a packet */
+	uint64_t busy_cycles; /* TSC cycles in them */
+	uint64_t cycles;      /* TSC cycles since the start */
+	int32_t core;	      /* -1: not pinned */
+};
+
+/* Return -ENOENT beyond the last worker. */
+int vb_worker_stats(uint32_t worker, struct vb_worker_stats *out);
+
+/* Nanoseconds since worker gave its last sign of life; -ENOENT beyond the last. */
+int64_t vb_worker_silence(uint32_t worker);
+
+/* Nanoseconds the vhost event thread has been in its present callback; 0: in none. */
+int64_t vb_vhost_callback_age(void);
+
+/* ---- events ---- */
+
+enum vb_event_kind {
+	VB_EVENT_SESSION_CONNECTED = 0,
+	VB_EVENT_SESSION_RUNNING = 1,
+	VB_EVENT_SESSION_STOPPED = 2,
+	VB_EVENT_SESSION_CLOSED = 3,
+	VB_EVENT_QUEUES_CHANGED = 4,
+	VB_EVENT_FAULT = 5,
+	VB_EVENT_FAULT_CLEARED = 6,
+	VB_EVENT_LOST = 7, /* events were dropped before this one: read the state again */
+};
+
+struct vb_event {
+	uint64_t time;
+	uint64_t session;  /* its number, or 0 */
+	uint64_t features; /* of a running session */
+	uint32_t kind;	   /* enum vb_event_kind */
+	uint32_t queues;   /* enabled queue pairs */
+	uint32_t fault;	   /* for vb_fault_name() */
+	char brick[VB_NAME_MAX];
+};
+
+/* An eventfd, readable while vb_events() has something.  Owned by the library. */
+int vb_event_fd(void);
+
+/* Move up to max events to out and return how many; never blocks. */
+uint32_t vb_events(struct vb_event *out, uint32_t max);
+
+/* ffi: end */
+
+#endif
