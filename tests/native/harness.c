@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "harness.h"
+
+#include <rte_cycles.h>
+#include <rte_ether.h>
+#include <rte_mempool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/runtime.h"
+
+static bool started;
+
+void harness_start(uint32_t nb_workers)
+{
+	static const char *const args[] = {"--no-huge", "--no-shconf", "-m", "128", "--no-pci",
+		"--no-telemetry", "--iova-mode=va", "--log-level=*:error"};
+	struct vb_options options = {
+		.eal_args = args,
+		.nb_eal_args = sizeof(args) / sizeof(args[0]),
+		.nb_workers = nb_workers,
+		.nb_mbufs = 4096,
+	};
+
+	if (started)
+		return;
+	memset(options.worker_cores, 0xff, sizeof(options.worker_cores));
+	assert_int_equal(vb_start(&options), 0);
+	started = true;
+}
+
+struct rte_mbuf *harness_frame(uint8_t dst, uint8_t src, uint16_t len)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(vb_pool);
+	uint8_t *p;
+
+	assert_non_null(m);
+	p = (uint8_t *)rte_pktmbuf_append(m, len);
+	assert_non_null(p);
+	memset(p, 0, len);
+	p[0] = p[6] = 2;
+	p[5] = dst;
+	p[11] = src;
+	return m;
+}
+
+unsigned int harness_in_use(void)
+{
+	return rte_mempool_in_use_count(vb_pool);
+}
+
+static void sink_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
+	struct rte_mbuf **pkts, uint16_t n)
+{
+	struct sink *sink = node->state;
+
+	(void)ctx;
+	(void)edge;
+	for (uint16_t i = 0; i < n; i++) {
+		assert_in_range(sink->nb_got, 0, 63);
+		sink->got[sink->nb_got++] = pkts[i];
+	}
+}
+
+static void sink_fini(struct vb_brick *brick)
+{
+	sink_empty(brick->state);
+}
+
+static void sink_quiesce(struct vb_brick *brick)
+{
+	(void)brick;
+}
+
+static const struct vb_brick_ops sink_ops = {
+	.kind = "sink",
+	.push = sink_push,
+	.quiesce = sink_quiesce,
+	.fini = sink_fini,
+};
+
+void sink_create(struct sink *sink, const char *name)
+{
+	memset(sink, 0, sizeof(*sink));
+	sink->brick = vb_brick_new(&sink_ops, name, sink);
+	assert_non_null(sink->brick);
+	vb_graph_add(sink->brick);
+}
+
+uint16_t sink_empty(struct sink *sink)
+{
+	uint16_t n = sink->nb_got;
+
+	rte_pktmbuf_free_bulk(sink->got, n);
+	sink->nb_got = 0;
+	return n;
+}
+
+void push_into(struct vb_brick *brick, uint16_t edge, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct vb_ctx ctx = {.nb_workers = 1, .now_s = rte_rdtsc() / rte_get_tsc_hz()};
+	const struct vb_snapshot *s = vb_graph_snapshot();
+
+	brick->ops->push(&ctx, &s->nodes[brick->node], edge, pkts, n);
+}
+
+uint16_t join(struct vb_brick *a, struct vb_brick *b)
+{
+	uint16_t edge;
+
+	pthread_mutex_lock(&vb_lock);
+	assert_int_equal(vb_graph_join(a, b, NULL, NULL, &edge), 0);
+	pthread_mutex_unlock(&vb_lock);
+	return edge;
+}
+
+void part(struct vb_brick *a, uint16_t edge)
+{
+	pthread_mutex_lock(&vb_lock);
+	vb_graph_part(a, edge);
+	pthread_mutex_unlock(&vb_lock);
+}
