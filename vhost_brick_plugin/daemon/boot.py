@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From settings to served ports: what a start does before anything else.
+
+After a crash the guests wait for this, so nothing is imported here that it
+can do without (no asyncio, oslo or pyroute2), and what it cannot is imported
+while DPDK starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, cast
+
+from vhost_brick_plugin import errors
+from vhost_brick_plugin.daemon import sockets
+from vhost_brick_plugin.daemon.lock import Lock
+from vhost_brick_plugin.daemon.settings import Access, Settings
+from vhost_brick_plugin.daemon.timeline import Timeline
+from vhost_brick_plugin.datapath.base import Datapath
+
+if TYPE_CHECKING:
+    from vhost_brick_plugin.daemon.engine import Engine
+    from vhost_brick_plugin.daemon.state import State
+    from vhost_brick_plugin.daemon.store import Store
+
+STATE_DIR_MODE = 0o750
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Booted:
+    """A daemon that serves its ports, and does nothing else yet.
+
+    :ivar thread: runs everything that touches datapath, engine or store.
+    :ivar locks: kept until the end of the process.
+    """
+
+    settings: Settings
+    locks: tuple[Lock, ...]
+    thread: ThreadPoolExecutor
+    datapath: Datapath
+    engine: Engine
+    store: Store
+    desired: State
+
+
+def boot(settings: Settings, timeline: Timeline) -> Booted:
+    """Take the locks, start the datapath and restore the ports.
+
+    :raises errors.StateError: another daemon runs, or the state is unreadable.
+    :raises errors.DatapathError: the datapath does not start.  A port that
+        cannot be served is no error here, but a setback of the engine.
+    """
+    _make_directories(settings)
+    locks = _lock(settings)
+    # DPDK wants to be started and called by one thread, and the loop must stay free.
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="datapath")
+    starting = thread.submit(_start_datapath, settings)
+
+    # DPDK takes longer than this, and does not hold the interpreter meanwhile.
+    from vhost_brick_plugin import netlink
+    from vhost_brick_plugin.daemon.engine import Engine
+    from vhost_brick_plugin.daemon.store import Store
+
+    store = Store(settings.state_dir, settings.api_access.gid)
+    desired = store.load()
+    datapath = starting.result()
+    timeline.mark("datapath")
+    engine = Engine(datapath, netlink, settings.port_access)
+    thread.submit(engine.restore, desired).result()
+    timeline.mark("ports")
+    return Booted(
+        settings=settings,
+        locks=locks,
+        thread=thread,
+        datapath=datapath,
+        engine=engine,
+        store=store,
+        desired=desired,
+    )
+
+
+def _make_directories(settings: Settings) -> None:
+    group = Access(gid=settings.api_access.gid)
+    sockets.make_directory(settings.state_dir, STATE_DIR_MODE, group)
+    sockets.make_directory(os.path.dirname(settings.api_socket), sockets.PARENT_MODE, Access())
+    sockets.make_directory(settings.socket_dir, sockets.DIRECTORY_MODE, settings.port_access)
+
+
+def _lock(settings: Settings) -> tuple[Lock, ...]:
+    state = Lock(os.path.join(settings.state_dir, "lock"), f"state_dir {settings.state_dir}")
+    api = Lock(settings.api_socket + ".lock", f"api_socket {settings.api_socket}")
+    return (state, api)
+
+
+def _start_datapath(settings: Settings) -> Datapath:
+    module, _, name = settings.datapath_class.partition(":")
+    try:
+        datapath = cast(Datapath, getattr(importlib.import_module(module), name)())
+    except (ImportError, AttributeError) as e:
+        raise errors.DatapathError(
+            f"cannot load the datapath {settings.datapath_class}: {e}",
+            hint="Install the package with its native part, and the DPDK it was built for.",
+        ) from e
+    datapath.start(settings.options)
+    return datapath

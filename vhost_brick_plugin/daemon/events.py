@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Datapath events in the API's terms and in an operator's words.  Pure."""
+
+from __future__ import annotations
+
+import logging
+
+from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.datapath import base
+from vhost_brick_plugin.report import Fault
+
+UNKNOWN_HINT = "See the daemon's log around that time."
+
+
+def translate(event: base.Event) -> methods.Event:
+    """Return *event* as watchers get it."""
+    detail = dict(event.detail)
+    if event.session:
+        detail["session"] = str(event.session)
+    return methods.Event(time=event.time, kind=event.kind, port=event.port, detail=detail)
+
+
+def fault_of(event: base.Event) -> Fault:
+    """Return the fault that an event of kind ``fault`` tells of."""
+    name = event.detail.get("fault", "unknown")
+    return Fault(
+        name=name,
+        message=event.detail.get("message") or name,
+        hint=event.detail.get("hint") or UNKNOWN_HINT,
+        since=event.time,
+    )
+
+
+def describe(event: base.Event) -> tuple[int, str]:
+    """Return the log level and the log line of *event*."""
+    who = f"Port {event.port}"
+    session = f"session {event.session}"
+    match event.kind:
+        case "session_connected":
+            return logging.INFO, f"{who}: a frontend connected ({session})"
+        case "session_running":
+            queues, features = event.detail.get("queues", "?"), event.detail.get("features", "?")
+            text = f"{who}: packets flow ({session}, {queues} queue pairs, features {features})"
+            return logging.INFO, text
+        case "session_stopped":
+            return logging.INFO, f"{who}: its guest stopped the device ({session})"
+        case "session_closed":
+            return logging.INFO, f"{who}: the frontend went away ({session})"
+        case "queues_changed":
+            count = event.detail.get("queues", "?")
+            return logging.INFO, f"{who}: its guest uses {count} queue pairs now ({session})"
+        case "fault":
+            fault = fault_of(event)
+            return logging.WARNING, f"{who}: {fault.name}: {fault.message}. {fault.hint}"
+        case "fault_cleared":
+            return logging.INFO, f"{who}: no longer at fault ({event.detail.get('fault', '')})"
+        case "lost":
+            return logging.WARNING, "Some events were lost: more came than could be read"
+        case _:
+            return logging.INFO, f"{who}: {event.kind}"
+
+
+class FaultBook:
+    """Remembers what the datapath said about the faults its ports are in."""
+
+    def __init__(self) -> None:
+        self._faults: dict[str, Fault] = {}
+
+    def note(self, event: base.Event) -> None:
+        """Take *event* into account."""
+        if event.kind == "fault":
+            old = self._faults.get(event.port)
+            new = fault_of(event)
+            if old is None or old.name != new.name:
+                self._faults[event.port] = new
+        elif event.kind == "fault_cleared":
+            self.forget(event.port)
+
+    def forget(self, port: str) -> None:
+        """Drop what is known of *port*."""
+        self._faults.pop(port, None)
+
+    def explain(self, port: str, name: str, now: float) -> Fault | None:
+        """Return the fault *name* that *port* is in, with all that is known; None for none."""
+        if not name:
+            return None
+        known = self._faults.get(port)
+        if known is not None and known.name == name:
+            return known
+        return Fault(name=name, message=name, hint=UNKNOWN_HINT, since=now)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vhost-brickd``: the command.
+
+Ports first, all else later.  See :mod:`.boot` for the first part and
+:mod:`.fastpath` for how the configuration is known before it is read; what is
+imported inside functions here is imported late on purpose.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+
+from vhost_brick_plugin import errors
+from vhost_brick_plugin.daemon import fastpath
+from vhost_brick_plugin.daemon.boot import Booted, boot
+from vhost_brick_plugin.daemon.earlylog import EarlyLog
+from vhost_brick_plugin.daemon.settings import Settings
+from vhost_brick_plugin.daemon.timeline import Timeline
+
+LOG = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the daemon; return its exit status."""
+    timeline = Timeline()
+    timeline.mark("process")
+    log = EarlyLog()
+    _prepare_process()
+    try:
+        _run(sys.argv[1:] if argv is None else argv, timeline, log)
+    except errors.VhostBrickError as e:
+        LOG.critical("%s", e)
+        log.dump()
+        return 1
+    return 0
+
+
+def _prepare_process() -> None:
+    # Until the event loop handles signals nobody does, and no other thread ever shall.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    # Not a reason to cut off guests.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Sockets and files get their rights after they are made: before that, nobody else's.
+    os.umask(0o077)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _run(argv: Sequence[str], timeline: Timeline, log: EarlyLog) -> None:
+    recalled = fastpath.recall(argv)
+    settings = recalled or _configured(argv)
+    timeline.mark("settings")
+    booted = _boot(settings, recalled is not None, timeline)
+    _serve(argv, booted, timeline, log)
+
+
+def _configured(argv: Sequence[str]) -> Settings:
+    from vhost_brick_plugin.daemon import configure
+
+    return configure.resolve(configure.load(argv))
+
+
+def _boot(settings: Settings, recalled: bool, timeline: Timeline) -> Booted:
+    try:
+        return boot(settings, timeline)
+    except errors.DatapathError:
+        if not recalled:
+            raise
+        # The host has changed since the record was made (hugepages, cores).  DPDK
+        # starts once in a process, so begin again, and with the configuration.
+        fastpath.forget(settings)
+        os.execv(sys.executable, sys.orig_argv)
+
+
+def _serve(argv: Sequence[str], booted: Booted, timeline: Timeline, log: EarlyLog) -> None:
+    import asyncio
+
+    from oslo_log import log as oslo_log
+
+    from vhost_brick_plugin.daemon import configure
+    from vhost_brick_plugin.daemon.app import App
+
+    conf = configure.load(argv)
+    oslo_log.setup(conf, "vhost-brick")
+    log.replay()
+    fastpath.remember(argv, booted.settings)
+
+    async def run() -> None:
+        await App(booted, configure.dump(conf), timeline).run()
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control socket: connections, framing, answers.  Knows no method.
+
+Belongs to the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from vhost_brick_plugin import codec, errors
+from vhost_brick_plugin.api import methods, wire
+from vhost_brick_plugin.daemon import peer
+from vhost_brick_plugin.daemon.lines import LineReader
+from vhost_brick_plugin.daemon.settings import KEEP, Access
+from vhost_brick_plugin.daemon.watchers import Hub, Subscription
+
+LOG = logging.getLogger(__name__)
+
+NEW_SUFFIX = ".new"
+"""Of the name under which the socket is made."""
+
+MAX_CONNECTIONS = 256
+BACKLOG = 128
+PATIENCE_S = 10.0
+"""A client may take so long for its request, and to read its answer."""
+
+Handler = Callable[[peer.Peer, wire.Request], Awaitable[Any]]
+"""Returns the result as JSON, or a Subscription to stream; raises VhostBrickError."""
+
+
+def listen(path: str, access: Access) -> socket.socket:
+    """Return a listening socket at *path*, in place of a stale one.
+
+    It appears at *path* in one step, with owner, group and mode.  The caller
+    holds the lock on *path*, so nobody else listens there.
+
+    :raises errors.ConfigError: that is not possible.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    fresh = path + NEW_SUFFIX
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(fresh)
+        sock.bind(fresh)
+        os.chown(fresh, KEEP, access.gid)
+        os.chmod(fresh, access.mode)
+        sock.listen(BACKLOG)
+        os.rename(fresh, path)
+    except OSError as e:
+        sock.close()
+        raise errors.ConfigError(
+            f"cannot make the control socket {path}: {e.strerror}",
+            hint="Check [daemon] api_socket and api_socket_group, and the rights on its "
+            "directory.",
+        ) from e
+    return sock
+
+
+class Server:
+    """Serves the control socket.
+
+    :param handler: carries out requests.
+    :param hub: what subscriptions are dropped from when their watcher leaves.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        handler: Handler,
+        hub: Hub,
+        patience: float = PATIENCE_S,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._path = path
+        self._handler = handler
+        self._hub = hub
+        self._patience = patience
+        self._max_connections = max_connections
+        self._connections: set[asyncio.Task[None]] = set()
+        self._busy: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._server: asyncio.Server | None = None
+
+    async def start(self, sock: socket.socket) -> None:
+        """Serve the listening *sock*."""
+        self._server = await asyncio.start_unix_server(self._connected, sock=sock)
+
+    async def stop(self) -> None:
+        """Accept nothing more, let requests that run finish, close, remove the socket."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        _cancel(self._connections - self._busy)
+        if self._busy:
+            await asyncio.wait(tuple(self._busy), timeout=self._patience)
+        _cancel(self._connections)
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = _current_task()
+        self._connections.add(task)
+        try:
+            await self._serve(reader, writer)
+        except OSError:
+            # The peer left, or does not read in time: there is nobody to answer.
+            LOG.debug("A control connection broke off")
+        finally:
+            self._connections.discard(task)
+            # Not wait_closed(): a peer that does not read must not keep us.
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = LineReader(reader, self._patience)
+        problem = await self._converse(lines, reader, writer)
+        if problem is None:
+            return
+        await self._refuse(writer, problem)
+        if not isinstance(problem, errors.Overloaded):
+            await lines.discard()
+
+    async def _converse(
+        self, lines: LineReader, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> errors.VhostBrickError | None:
+        """Answer requests until there are no more; return what makes it impossible to go on."""
+        try:
+            who = self._admit(writer)
+            while not self._stopping and (line := await lines.next()) is not None:
+                subscription = await self._answer(who, line, writer)
+                if subscription is not None:
+                    await self._stream(subscription, reader, writer)
+                    break
+        except errors.VhostBrickError as e:
+            return e
+        return None
+
+    async def _refuse(self, writer: asyncio.StreamWriter, error: errors.VhostBrickError) -> None:
+        LOG.warning("A control connection is ended: %s", error)
+        await self._send(writer, wire.encode_error(None, error))
+        writer.write_eof()
+
+    def _admit(self, writer: asyncio.StreamWriter) -> peer.Peer:
+        """Return who connected; raise an error if they may not."""
+        sock = writer.get_extra_info("socket")
+        try:
+            who = peer.identify(sock)
+            peer.check(who, self._path)
+        except OSError as e:
+            raise errors.NotPermitted(f"cannot tell who connected: {e.strerror}") from e
+        if len(self._connections) > self._max_connections:
+            raise errors.Overloaded(f"there are {self._max_connections} control connections")
+        return who
+
+    async def _answer(
+        self, who: peer.Peer, line: bytes, writer: asyncio.StreamWriter
+    ) -> Subscription | None:
+        """Carry out the request in *line* and answer it; return a subscription to stream."""
+        self._busy.add(_current_task())
+        try:
+            return await self._answer_busy(who, line, writer)
+        finally:
+            self._busy.discard(_current_task())
+
+    async def _answer_busy(
+        self, who: peer.Peer, line: bytes, writer: asyncio.StreamWriter
+    ) -> Subscription | None:
+        try:
+            request = wire.decode_request(line)
+            result = await self._call(who, request)
+        except errors.VhostBrickError as e:
+            LOG.debug("Request of %s refused: %s", who, e)
+            await self._send(writer, wire.encode_error(wire.request_id(line), e))
+            return None
+        if isinstance(result, Subscription):
+            watching = codec.to_json(methods.Watching(port=result.port))
+            await self._send(writer, wire.encode_result(request.id, watching))
+            return result
+        await self._send(writer, wire.encode_result(request.id, result))
+        return None
+
+    async def _call(self, who: peer.Peer, request: wire.Request) -> Any:
+        try:
+            return await self._handler(who, request)
+        except errors.VhostBrickError:
+            raise
+        except Exception as e:
+            LOG.exception("Unexpected error in %s of %s", request.method, who)
+            raise errors.VhostBrickError(f"{request.method}: {type(e).__name__}: {e}") from e
+
+    async def _send(self, writer: asyncio.StreamWriter, line: bytes) -> None:
+        writer.write(line)
+        async with asyncio.timeout(self._patience):
+            await writer.drain()
+
+    async def _stream(
+        self,
+        subscription: Subscription,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Send events until the watcher leaves or is too slow."""
+
+        def overrun() -> None:
+            LOG.warning("A watcher of events is dropped: it does not keep up reading them")
+            writer.transport.abort()
+
+        subscription.on_overrun = overrun
+        sending = asyncio.create_task(_send_events(subscription, writer))
+        leaving = asyncio.create_task(_until_end(reader))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._hub.drop(subscription)
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+
+
+def _current_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None, "called from a coroutine"
+    return task
+
+
+def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+async def _send_events(subscription: Subscription, writer: asyncio.StreamWriter) -> None:
+    while True:
+        event = await subscription.next()
+        writer.write(wire.encode_event(codec.to_json(event)))
+        await writer.drain()
+
+
+async def _until_end(reader: asyncio.StreamReader) -> None:
+    while await reader.read(4096):
+        pass

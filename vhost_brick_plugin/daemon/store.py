@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state file: what must be served again after a crash.
+
+``ports.json`` is the truth; ``ports.json.bak`` is a second copy of it, in
+blocks of its own, for the day the first one is damaged.  Both are written to
+temporary files and synced before either name is moved, so that a full disk
+changes nothing, and the directory is synced before :meth:`Store.save` returns,
+so that what was acknowledged is there after a power cut.
+
+The format, one entry a line for people who must read it at night::
+
+    {"version": 1, "networks": [NETWORK, ...], "ports": [{"port": PORT, "offer": OFFER}, ...]}
+
+One thread uses a store, and the caller holds the lock of the directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+
+from vhost_brick_plugin import codec, errors
+from vhost_brick_plugin.daemon.settings import KEEP
+from vhost_brick_plugin.daemon.state import Entry, State
+from vhost_brick_plugin.model import Network
+from vhost_brick_plugin.state_file import COPY_NAME, FILE_NAME
+
+LOG = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised when an old daemon could misread a new file."""
+
+FILE_MODE = 0o640
+"""The os-vif plugin reads the file while the daemon is down: see ``state_file.py``."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    """The file as a whole."""
+
+    version: int
+    networks: tuple[Network, ...]
+    ports: tuple[Entry, ...]
+
+
+class Store:
+    """Keeps a :class:`.state.State` in a directory.
+
+    :param gid: group of the files, or KEEP.
+    """
+
+    def __init__(self, directory: str, gid: int = KEEP) -> None:
+        self.path = os.path.join(directory, FILE_NAME)
+        self.copy = os.path.join(directory, COPY_NAME)
+        self._directory = directory
+        self._gid = gid
+        # Nearly all entries are the same from one save to the next.
+        self._lines: dict[str, tuple[Network | Entry, str]] = {}
+
+    def save(self, state: State) -> None:
+        """Store *state*; when this returns it survives a crash.
+
+        :raises errors.StateError: it could not be stored; the old state still is.
+        """
+        data = "".join(self._render(state)).encode()
+        fresh = (self.copy + ".new", self.path + ".new")
+        try:
+            for path in fresh:
+                self._write(path, data)
+            # The copy first: whenever the truth is damaged, the copy is not behind it.
+            os.rename(self.copy + ".new", self.copy)
+            os.rename(self.path + ".new", self.path)
+            self._sync_directory()
+        except OSError as e:
+            _remove(fresh)
+            raise errors.StateError(
+                f"cannot store the state in {self.path}: {e.strerror or e}"
+            ) from e
+
+    def try_save(self, state: State) -> errors.StateError | None:
+        """As :meth:`save`, but return the error."""
+        try:
+            self.save(state)
+        except errors.StateError as e:
+            return e
+        return None
+
+    def load(self) -> State:
+        """Return the stored state, empty if there never was any.
+
+        A damaged file is set aside and its copy is used.
+
+        :raises errors.StateError: nothing readable is left, or it was written
+            by a newer version; all files stay as they are.
+        """
+        data = _read(self.path)
+        if data is None:
+            return self._load_copy_of_missing()
+        state = _parse(self.path, data)
+        if isinstance(state, _Damage):
+            return self._load_copy_of_damaged(state)
+        if _read(self.copy) != data:
+            self._heal(state)
+        return state
+
+    def _load_copy_of_missing(self) -> State:
+        data = _read(self.copy)
+        if data is None:
+            return State()
+        state = _parse(self.copy, data)
+        if isinstance(state, _Damage):
+            raise errors.StateError(
+                f"{self.path} is missing, and its copy {self.copy} is damaged: {state}",
+                hint="Put a backup in place, or delete both files to start without any port.",
+            )
+        LOG.warning(
+            "State file %s was missing; its copy %s with %d ports is used. To start without any "
+            "port, delete both.",
+            self.path,
+            self.copy,
+            len(state.ports),
+        )
+        self._heal(state)
+        return state
+
+    def _load_copy_of_damaged(self, damage: _Damage) -> State:
+        data = _read(self.copy)
+        state = _Damage("it is missing") if data is None else _parse(self.copy, data)
+        if isinstance(state, _Damage):
+            raise errors.StateError(
+                f"{self.path} is damaged: {damage}; and so is its copy {self.copy}: {state}",
+                hint="Put a backup in place, or move both files away to start without any port.",
+            )
+        aside = f"{self.path}.damaged-{time.time_ns() // 1000}"
+        os.rename(self.path, aside)
+        LOG.error(
+            "State file %s was damaged (%s). It is set aside as %s, and its last good copy %s "
+            "with %d ports is used. Check the file system.",
+            self.path,
+            damage,
+            aside,
+            self.copy,
+            len(state.ports),
+        )
+        self._heal(state)
+        return state
+
+    def _heal(self, state: State) -> None:
+        """Make both files again; to serve with one is better than not to serve."""
+        problem = self.try_save(state)
+        if problem is not None:
+            LOG.error("There is no second copy of the state until this is solved: %s", problem)
+
+    def _render(self, state: State) -> Iterator[str]:
+        lines: dict[str, tuple[Network | Entry, str]] = {}
+        networks = [self._line(lines, f"n {n.name}", n) for n in state.networks.values()]
+        ports = [self._line(lines, f"p {e.port.id}", e) for e in state.ports.values()]
+        self._lines = lines
+        yield f'{{"version": {VERSION},\n"networks": [\n'
+        yield ",\n".join(networks)
+        yield '],\n"ports": [\n'
+        yield ",\n".join(ports)
+        yield "]}\n"
+
+    def _line(
+        self, lines: dict[str, tuple[Network | Entry, str]], key: str, item: Network | Entry
+    ) -> str:
+        known = self._lines.get(key)
+        if known is None or known[0] is not item:
+            known = (item, json.dumps(codec.to_json(item)))
+        lines[key] = known
+        return known[1]
+
+    def _write(self, path: str, data: bytes) -> None:
+        with open(path, "wb", opener=_private) as file:
+            os.fchown(file.fileno(), KEEP, self._gid)
+            os.fchmod(file.fileno(), FILE_MODE)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _sync_directory(self) -> None:
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Damage:
+    """Why a file's content is no state."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise errors.StateError(f"cannot read {path}: {e.strerror or e}") from e
+
+
+def _parse(path: str, data: bytes) -> State | _Damage:
+    try:
+        obj = json.loads(data)
+    except (ValueError, RecursionError) as e:
+        return _Damage(str(e))
+    version = obj.get("version") if isinstance(obj, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        raise errors.StateError(
+            f"{path} was written by a newer version (format {version}, this one reads {VERSION})",
+            hint="Install that version again, or move the file away to start without any port.",
+        )
+    try:
+        document = codec.from_json(_Document, obj, path)
+    except errors.VhostBrickError as e:
+        return _Damage(e.message)
+    return State(
+        networks={n.name: n for n in document.networks},
+        ports={e.port.id: e for e in document.ports},
+    )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _remove(paths: Iterable[str]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)

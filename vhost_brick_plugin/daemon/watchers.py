@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who wants to hear of events, and the news that waits for each of them.
+
+Belongs to the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from vhost_brick_plugin.api.methods import Event
+
+BACKLOG = 1024
+"""Events that may wait for one watcher."""
+
+
+class Subscription:
+    """The news for one watcher.
+
+    :ivar on_overrun: called once when the watcher is too slow; set by its owner.
+    """
+
+    def __init__(self, port: str | None, backlog: int) -> None:
+        self.port = port
+        self.on_overrun: Callable[[], None] = lambda: None
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(backlog)
+
+    async def next(self) -> Event:
+        """Wait for the next event."""
+        return await self._queue.get()
+
+    def put(self, event: Event) -> bool:
+        """Take *event* if it is wanted; return False if there is no room for it."""
+        if self.port not in (None, event.port):
+            return True
+        try:
+            self._queue.put_nowait(event)
+        except asyncio.QueueFull:
+            return False
+        return True
+
+
+class Hub:
+    """Passes events on to subscriptions."""
+
+    def __init__(self, backlog: int = BACKLOG) -> None:
+        self._backlog = backlog
+        self._subscriptions: list[Subscription] = []
+
+    def subscribe(self, port: str | None) -> Subscription:
+        """Start collecting the events of *port* (None: all)."""
+        subscription = Subscription(port, self._backlog)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def drop(self, subscription: Subscription) -> None:
+        """Stop collecting; safe to call twice."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+
+    def publish(self, event: Event) -> None:
+        """Give *event* to all; a watcher without room for it is dropped."""
+        for subscription in tuple(self._subscriptions):
+            if not subscription.put(event):
+                self.drop(subscription)
+                subscription.on_overrun()
