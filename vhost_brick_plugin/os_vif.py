@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The os-vif plugin: what Nova calls when a VM with one of our ports comes or goes.
+
+It turns a VIF into a port of vhost-brickd and back, and keeps no state.  It
+runs inside nova-compute, under native threads or eventlet, so it does nothing
+when it is imported or constructed, and talks to the daemon over one short-lived
+socket a call.  Every public method may be called from any thread.
+
+Two facts of Nova shape the error handling:
+
+* A plug that fails fails the boot, and that is the wish: QEMU would otherwise
+  wait at its start, with no time-out, for a backend that does not come.
+* nova-compute plugs every VIF of its host when it starts, and an exception that
+  escapes there stops nova-compute.  So a plug of a port that the daemon has
+  stored only warns: the daemon serves it again as soon as it is back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from os_vif import objects, plugin
+from oslo_config import cfg
+from oslo_log import log as logging
+
+from vhost_brick_plugin import errors, state_file
+from vhost_brick_plugin.api import client, methods
+from vhost_brick_plugin.model import Mode
+
+LOG = logging.getLogger(__name__)
+
+PLUGIN_NAME = "vhost_brick"
+
+PROFILES = ("VIFPortProfileFPBridge", "VIFPortProfileFPOpenVSwitch", "VIFPortProfileBase")
+"""Port profiles we take; a VIF without any is taken too."""
+
+RETRY_INTERVAL_S = 0.1
+"""Between two tries while the daemon is away: it restarts in a fraction of a second."""
+
+T = TypeVar("T")
+
+
+class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
+    """Plugs VIFVHostUser interfaces into vhost-brickd.
+
+    Loaded under two names: ``vhostuser_fp``, which unmodified Nova asks for
+    when Neutron says ``vhostuser_fp_plug``, and ``vhost_brick`` for everyone
+    who is free to choose.  Each name has a config group of its own,
+    ``[os_vif_vhostuser_fp]`` and ``[os_vif_vhost_brick]``.
+    """
+
+    CONFIG_OPTS = (
+        cfg.StrOpt(
+            "api_socket",
+            default=client.DEFAULT_SOCKET,
+            help="The control socket of vhost-brickd ([daemon] api_socket there).",
+        ),
+        cfg.FloatOpt(
+            "timeout",
+            default=client.DEFAULT_TIMEOUT,
+            min=0.1,
+            help="Seconds a plug or unplug waits for vhost-brickd before it fails. "
+            "A restart of the daemon is bridged within that time.",
+        ),
+        cfg.StrOpt(
+            "state_dir",
+            default=state_file.DEFAULT_DIR,
+            help="Where vhost-brickd stores its ports ([daemon] state_dir there). Read, never "
+            "written, while the daemon is unreachable.",
+        ),
+    )
+
+    def describe(self) -> objects.HostPluginInfo:
+        """Return the VIF types and port profiles this plugin takes, in any 1.x version."""
+        profiles = [
+            objects.host_info.HostPortProfileInfo(
+                profile_object_name=name, min_version="1.0", max_version="1.99"
+            )
+            for name in PROFILES
+        ]
+        vif_info = objects.host_info.HostVIFInfo(
+            vif_object_name="VIFVHostUser",
+            min_version="1.0",
+            max_version="1.99",
+            supported_port_profiles=profiles,
+        )
+        return objects.host_info.HostPluginInfo(plugin_name=PLUGIN_NAME, vif_info=[vif_info])
+
+    def plug(self, vif: objects.VIFBase, instance_info: objects.InstanceInfo) -> None:
+        """Make the daemon serve *vif*; the same call again disturbs no traffic.
+
+        Returns once the port is stored; never waits for the guest.
+
+        :raises errors.VhostBrickError: the daemon refused a new port, or could
+            not be reached within ``timeout``.  os-vif wraps it in its
+            PlugException, and Nova fails the boot with its text.
+        """
+        request = port_request(vif, instance_info)
+        try:
+            self._call(request, worth_waiting=lambda: not self._stored_same(request))
+        except errors.VhostBrickError as error:
+            if self._stored(request.id) is None:
+                raise
+            LOG.warning(
+                "Port %(port)s is not updated: %(error)s. vhost-brickd has it stored, and serves "
+                "it as it was.",
+                {"port": request.id, "error": error},
+            )
+
+    def unplug(self, vif: objects.VIFBase, instance_info: objects.InstanceInfo) -> None:
+        """Remove the port of *vif*; one that does not exist counts as removed.
+
+        :raises errors.DaemonUnreachable: and the daemon has the port stored, or
+            that cannot be told.  Nova logs that and carries on where it deletes
+            a VM; elsewhere (detach) the user can try again.  To succeed
+            silently would leave a port behind that nobody knows of.
+        """
+        try:
+            self._call(
+                methods.PortRemove(id=vif.id),
+                worth_waiting=lambda: not self._surely_absent(vif.id),
+            )
+        except errors.DaemonTimeout:
+            raise  # It hangs, and may still store the port of an earlier plug.
+        except errors.DaemonUnreachable:
+            if not self._surely_absent(vif.id):
+                raise
+
+    def _call(self, request: methods.Method[T], worth_waiting: Callable[[], bool]) -> T:
+        """Call the daemon; while nobody is there and it is *worth_waiting*, try again.
+
+        :raises errors.DaemonUnreachable: ``timeout`` has passed, or waiting is no use.
+        """
+        deadline = time.monotonic() + self.config.timeout
+        waiting = False
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return client.Client(self.config.api_socket, left).call(request)
+            except errors.DaemonTimeout:
+                raise  # Somebody is there, but the time is over.
+            except errors.DaemonUnreachable:
+                waiting = waiting or worth_waiting()
+                if not waiting or deadline - time.monotonic() <= RETRY_INTERVAL_S:
+                    raise
+            time.sleep(RETRY_INTERVAL_S)
+
+    def _stored(self, port_id: str) -> Mapping[str, Any] | None:
+        """Return what the daemon has stored of a port; None also if that cannot be read."""
+        try:
+            return state_file.stored_port(self.config.state_dir, port_id)
+        except (OSError, ValueError) as error:
+            LOG.warning("Cannot read the stored state of vhost-brickd: %s", error)
+            return None
+
+    def _stored_same(self, request: methods.PortEnsure) -> bool:
+        """Tell whether the daemon, once back, serves what *request* wants without being told."""
+        port = self._stored(request.id) or {}
+        wanted = (request.socket_path, request.mode)
+        return (port.get("socket_path"), port.get("mode")) == wanted
+
+    def _surely_absent(self, port_id: str) -> bool:
+        try:
+            return state_file.stored_port(self.config.state_dir, port_id) is None
+        except (OSError, ValueError):
+            return False
+
+
+def port_request(vif: objects.VIFBase, instance_info: objects.InstanceInfo) -> methods.PortEnsure:
+    """Return the request that makes a port for *vif*.
+
+    The VIF names no queue count: the daemon offers what it is configured to,
+    and the guest takes what it needs of that.
+
+    :raises errors.InvalidParams: *vif* is of another type, or lacks what we need.
+    """
+    if not isinstance(vif, objects.vif.VIFVHostUser):
+        raise errors.InvalidParams(
+            f"VIF {vif.id} is a {type(vif).__name__}, not a VIFVHostUser",
+            hint="Let Neutron bind the port with vif_type 'vhostuser'.",
+        )
+    network = _get(vif, "network")
+    if network is None or _get(network, "id") is None:
+        raise errors.InvalidParams(
+            f"VIF {vif.id} names no network", hint="Let Neutron bind the port to a network."
+        )
+    return methods.PortEnsure(
+        id=vif.id,
+        network=network.id,
+        # os-vif means QEMU.  Nowhere else in this plugin is a mode translated.
+        mode=Mode(_require(vif, "mode")).peer,
+        socket_path=_require(vif, "path"),
+        mac=_get(vif, "address"),
+        mtu=_get(network, "mtu"),
+        metadata=_metadata(vif, network, instance_info),
+        create_network=True,
+    )
+
+
+def _metadata(
+    vif: objects.VIFBase, network: objects.Network, instance_info: objects.InstanceInfo
+) -> dict[str, str]:
+    """Return what an operator who looks at the port wants to know of it."""
+    found = {
+        "instance_uuid": _get(instance_info, "uuid"),
+        "instance_name": _get(instance_info, "name"),
+        "project_id": _get(instance_info, "project_id"),
+        "network_label": _get(network, "label"),
+        "bridge": _get(_get(vif, "port_profile"), "bridge_name") or _get(network, "bridge"),
+        "vif_name": _get(vif, "vif_name"),
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _get(obj: Any, field: str) -> Any:
+    """Return a field of a versioned object, or None where it is unset: reading it would raise."""
+    if obj is None or field not in obj.fields or not obj.obj_attr_is_set(field):
+        return None
+    return getattr(obj, field)
+
+
+def _require(vif: objects.VIFBase, field: str) -> str:
+    value = _get(vif, field)
+    if not value:
+        raise errors.InvalidParams(
+            f"VIF {vif.id} has no {field}",
+            hint="Its Neutron port lacks the binding detail vhostuser_socket or vhostuser_mode.",
+        )
+    return str(value)
