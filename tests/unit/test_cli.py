@@ -1,0 +1,554 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``vhost-brick`` command against a stub daemon, in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.stub_daemon import (
+    StubDaemon,
+    counters,
+    hello,
+    network_status,
+    port_status,
+    silent_daemon,
+)
+from vhost_brick_plugin import errors
+from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.cli import main as cli
+from vhost_brick_plugin.cli.graph import to_dot
+from vhost_brick_plugin.libvirt import document, xml
+from vhost_brick_plugin.libvirt.xml import Interface
+from vhost_brick_plugin.model import Mode, Uplink, UplinkKind
+from vhost_brick_plugin.report import Fault, GraphEdge, GraphNode, GraphResult, WorkerStats
+
+GRAPH = GraphResult(
+    nodes=(
+        GraphNode(name="switch/net1", kind="switch", network="net1"),
+        GraphNode(name='vhost/"p1"', kind="vhost", network="net1"),
+    ),
+    edges=(GraphEdge(a="switch/net1", b='vhost/"p1"'),),
+)
+
+FAULT = Fault(name="feature_refused", message="seen", hint="do this", since=1.0)
+
+
+class Outcome:
+    """What a command left behind."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[StubDaemon]:
+    with StubDaemon(tmp_path / "api") as stub:
+        yield stub
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*argv: str, timeout: float = 30) -> Outcome:
+        options = ["--api-socket", str(tmp_path / "api"), "--timeout", str(timeout)]
+        try:
+            status = cli.main([*options, *argv])
+        except SystemExit as end:  # argparse
+            status = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return Outcome(status, out, err)
+
+    return call
+
+
+# -- ports -------------------------------------------------------------------
+
+
+def test_port_create_sends_what_was_given(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.PortEnsure] = port_status()
+    done = run(
+        *("port", "create", "p1", "--network", "net1", "--mode", "server"),
+        *("--socket", "/run/s/x", "--mac", "52:54:00:00:00:01", "--mtu", "9000"),
+        *("--queues", "8", "--create-network", "--property", "a=1", "--property", "b=x=y"),
+    )
+    assert done.status == 0, done.err
+    assert daemon.calls == [
+        methods.PortEnsure(
+            id="p1",
+            network="net1",
+            mode=Mode.SERVER,
+            socket_path="/run/s/x",
+            mac="52:54:00:00:00:01",
+            mtu=9000,
+            queues=8,
+            create_network=True,
+            metadata={"a": "1", "b": "x=y"},
+        )
+    ]
+
+
+def test_port_create_leaves_the_rest_to_the_daemon(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.PortEnsure] = port_status()
+    assert run("port", "create", "p1", "--network", "net1").status == 0
+    assert daemon.calls == [methods.PortEnsure(id="p1", network="net1")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--mode", "neither"],
+        ["--mtu", "big"],
+        ["--property", "novalue"],
+        ["--property", "=x"],
+    ],
+)
+def test_port_create_refuses_bad_words_itself(
+    daemon: StubDaemon, run: Run, words: list[str]
+) -> None:
+    done = run("port", "create", "p1", "--network", "net1", *words)
+    assert done.status == 2
+    assert words[0] in done.err
+    assert daemon.calls == []
+
+
+def test_port_delete_deletes_all(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.PortRemove] = methods.Done(existed=False)
+    assert run("port", "delete", "p1", "p2").status == 0
+    assert daemon.calls == [methods.PortRemove(id="p1"), methods.PortRemove(id="p2")]
+
+
+def test_port_list(daemon: StubDaemon, run: Run) -> None:
+    answer = methods.PortList(ports=(port_status(), port_status("p2", fault=FAULT, state="fault")))
+    daemon.answers[methods.PortListCall] = answer
+    first, second = run("port", "list", "--network", "net1", "-f", "json").json
+    assert daemon.calls == [methods.PortListCall(network="net1")]
+    assert first == {
+        "id": "p1",
+        "network": "net1",
+        "mode": "client",
+        "state": "running",
+        "sessions": 0,
+        "mac": "52:54:00:00:00:01",
+        "socket_path": "/run/s/p1",
+        "fault": None,
+    }
+    assert second["fault"] == "feature_refused"
+
+
+def test_port_list_for_people(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.PortListCall] = methods.PortList(ports=(port_status(),))
+    lines = run("port", "list").out.splitlines()
+    words = [word.strip() for word in lines[3].strip("|").split("|")]
+    assert words == ["p1", "net1", "client", "running", "0", "52:54:00:00:00:01", "/run/s/p1", "-"]
+
+
+def test_port_show(daemon: StubDaemon, run: Run) -> None:
+    status = port_status(
+        fault=FAULT, metadata={"k": "v"}, counters=counters(drops={"ring_full": 3})
+    )
+    daemon.answers[methods.PortShow] = status
+    shown = run("port", "show", "p1", "-f", "json").json
+    assert daemon.calls == [methods.PortShow(id="p1")]
+    assert shown["fault_hint"] == "do this"
+    assert shown["metadata"] == {"k": "v"}
+    assert shown["drops"] == {"ring_full": 3}
+    assert shown["offered_features"] == 0x130000000
+    assert "0x130000000" in run("port", "show", "p1").out
+
+
+def test_port_stats(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.PortShow] = port_status(counters=counters(drops={"ring_full": 3}))
+    assert run("port", "stats", "p1", "-f", "json").json == {
+        "id": "p1",
+        "from_peer_packets": 1,
+        "from_peer_bytes": 60,
+        "to_peer_packets": 2,
+        "to_peer_bytes": 120,
+        "drops": {"ring_full": 3},
+    }
+
+
+# -- networks ----------------------------------------------------------------
+
+
+def test_network_create(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.NetworkEnsure] = network_status()
+    done = run("network", "create", "net1", "--mtu", "9000", "--tap", "tap0", "--tap", "tap1")
+    assert done.status == 0, done.err
+    uplinks = tuple(Uplink(kind=UplinkKind.TAP, name=name) for name in ("tap0", "tap1"))
+    assert daemon.calls == [methods.NetworkEnsure(network="net1", mtu=9000, uplinks=uplinks)]
+
+
+def test_network_delete(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.NetworkRemove] = methods.Done(existed=True)
+    assert run("network", "delete", "net1", "net2").status == 0
+    assert [call.network for call in daemon.calls_of(methods.NetworkRemove)] == ["net1", "net2"]
+
+
+def test_network_list_and_show(daemon: StubDaemon, run: Run) -> None:
+    tap = Uplink(kind=UplinkKind.TAP, name="tap0")
+    networks = (network_status("other"), network_status("net1", uplinks=(tap,), fault=FAULT))
+    daemon.answers[methods.NetworkListCall] = methods.NetworkList(networks=networks)
+    rows = run("network", "list", "-f", "json").json
+    assert [(row["name"], row["ports"], row["fault"]) for row in rows] == [
+        ("other", 2, None),
+        ("net1", 2, "feature_refused"),
+    ]
+    shown = run("network", "show", "net1", "-f", "json").json
+    assert (shown["taps"], shown["ports"]) == (["tap0"], ["p1", "p2"])
+
+
+def test_network_show_of_none_is_an_error_with_a_hint(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.NetworkListCall] = methods.NetworkList(networks=())
+    done = run("network", "show", "nope")
+    assert done.status == 1
+    assert done.err.splitlines()[0] == "error: there is no network 'nope'"
+
+
+# -- the whole ---------------------------------------------------------------
+
+
+def test_status(daemon: StubDaemon, run: Run) -> None:
+    worker = WorkerStats(worker=0, core=3, polls=9, busy_polls=1, busy_cycles=25, cycles=200)
+    daemon.answers = {
+        methods.Hello: hello(),
+        methods.PortListCall: methods.PortList(
+            ports=(port_status(), port_status("p2", state="fault", fault=FAULT))
+        ),
+        methods.NetworkListCall: methods.NetworkList(networks=(network_status(),)),
+        methods.Stats: methods.StatsResult(time=1.0, bricks=(), workers=(worker,)),
+    }
+    shown = run("status", "-f", "json").json
+    assert (shown["version"], shown["ports"], shown["networks"]) == ("1.2", 2, 1)
+    assert shown["ports_by_state"] == {"fault": 1, "running": 1}
+    assert shown["faults"] == [{"of": "port p2", "fault": "feature_refused", "hint": "do this"}]
+    assert shown["workers"] == [{"worker": 0, "core": 3, "busy_percent": 12.5}]
+    assert "1 d 1:01:01" in run("status").out
+
+
+def test_graph_as_json(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.Graph] = GRAPH
+    assert run("graph", "-f", "json").json["edges"] == [{"a": "switch/net1", "b": 'vhost/"p1"'}]
+
+
+def test_graph_as_dot(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.Graph] = GRAPH
+    out = run("graph").out
+    assert out == to_dot(GRAPH)
+    assert '"switch/net1" -- "vhost/\\"p1\\"";' in out
+    assert out.count("{") == out.count("}") == 2
+
+
+# -- errors ------------------------------------------------------------------
+
+
+def test_an_error_is_two_lines_and_no_traceback(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.PortShow] = errors.PortNotFound("there is no port 'p9'")
+    done = run("port", "show", "p9")
+    assert (done.status, done.out) == (1, "")
+    assert done.err == (
+        "error: there is no port 'p9'\nhint: 'vhost-brick port list' shows the ports there are.\n"
+    )
+
+
+def test_debug_shows_the_traceback(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.PortShow] = errors.PortNotFound("there is no port 'p9'")
+    done = run("--debug", "port", "show", "p9")
+    assert done.status == 1
+    assert "Traceback" in done.err
+
+
+def test_no_daemon(run: Run, tmp_path: Path) -> None:
+    done = run("port", "list")
+    assert done.status == 1
+    lines = done.err.splitlines()
+    assert lines[0].startswith(f"error: cannot reach vhost-brickd at {tmp_path / 'api'}")
+    assert lines[1].startswith("hint: Start vhost-brickd")
+
+
+def test_a_daemon_that_hangs(run: Run, tmp_path: Path) -> None:
+    with silent_daemon(tmp_path / "api"):
+        done = run("port", "list", timeout=0.2)
+    assert done.status == 1
+    assert "did not answer within 0.2 s" in done.err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan", "inf"])
+def test_a_timeout_must_be_a_time(run: Run, seconds: str) -> None:
+    done = run("--timeout", seconds, "port", "list")
+    assert done.status == 2
+    assert "--timeout" in done.err
+
+
+def test_a_typo_gets_a_proposal(run: Run) -> None:
+    done = run("prt", "list")
+    assert done.status == 2
+    assert "port list" in done.out
+
+
+# -- help and start-up -------------------------------------------------------
+
+
+def test_without_a_command_it_prints_help(run: Run) -> None:
+    done = run()
+    assert done.status == 0
+    for command in cli.COMMANDS:
+        assert command in done.out
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help(run: Run, command: str) -> None:
+    done = run(*command.split(), "--help")
+    assert done.status == 0, done.err
+    assert f"usage: vhost-brick {command}" in done.out
+
+
+HEAVY = """
+import sys
+from vhost_brick_plugin.cli.main import main
+status = main(["--api-socket", "/nonexistent", "port", "list"])
+heavy = ("lxml", "libvirt", "oslo_config", "cmd2", "cffi", "_cffi_backend")
+found = [name for name in heavy if name in sys.modules]
+sys.exit(", ".join(found) or status)
+"""
+
+
+def test_a_simple_command_imports_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", HEAVY], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: cannot reach vhost-brickd")
+
+
+# -- domains -----------------------------------------------------------------
+
+DOMAIN = """<domain type='test'>
+  <name>vm</name>
+  <memory>1024</memory>
+  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
+  <os><type>hvm</type></os>
+  <devices>
+  </devices>
+</domain>
+"""
+
+
+@pytest.fixture
+def ports(daemon: StubDaemon) -> StubDaemon:
+    """A daemon with a client-mode port p1 and a server-mode port p2."""
+    served = {
+        "p1": port_status("p1", mode=Mode.CLIENT),
+        "p2": port_status("p2", mode=Mode.SERVER, mac="52:54:00:00:00:02"),
+    }
+
+    def show(call: methods.PortShow) -> methods.PortStatus:
+        if call.id not in served:
+            raise errors.PortNotFound(f"there is no port {call.id!r}")
+        return served[call.id]
+
+    daemon.answers[methods.PortShow] = show
+    daemon.answers[methods.PortListCall] = methods.PortList(ports=tuple(served.values()))
+    return daemon
+
+
+@pytest.fixture
+def libvirt_domain() -> Iterator[Callable[[str], Any]]:
+    """Return a function that defines a domain in libvirt's test driver."""
+    libvirt = pytest.importorskip("libvirt")
+    connection = libvirt.open("test:///default")
+    yield connection.defineXML
+    for domain in connection.listAllDomains():
+        if domain.name() != "test":
+            domain.undefine()
+
+
+def test_interface_xml_of_a_client_mode_port(ports: StubDaemon, run: Run) -> None:
+    assert run("domain", "interface-xml", "p1").out == (
+        '<interface type="vhostuser">\n'
+        '  <mac address="52:54:00:00:00:01"/>\n'
+        '  <source type="unix" path="/run/s/p1" mode="server"/>\n'
+        '  <model type="virtio"/>\n'
+        "</interface>\n"
+    )
+
+
+def test_interface_xml_with_everything(ports: StubDaemon, run: Run) -> None:
+    done = run(
+        *("domain", "interface-xml", "p2", "--queues", "4", "--rx-queue-size", "1024"),
+        *("--tx-queue-size", "512", "--reconnect", "3", "--packed", "off", "--event-idx", "on"),
+        *("--offload", "host.tso4=off", "--offload", "guest.csum=on", "--alias", "ua-x"),
+        *("--boot-order", "1", "--link", "down", "--teaming"),
+    )
+    assert done.status == 0, done.err
+    assert xml.read(xml.parse(done.out)) == Interface(
+        mode=Mode.SERVER,
+        path="/run/s/p2",
+        mac="52:54:00:00:00:02",
+        reconnect_s=3,
+        queues=4,
+        rx_queue_size=1024,
+        tx_queue_size=512,
+        packed=False,
+        event_idx=True,
+        host={"tso4": False},
+        guest={"csum": True},
+        alias="ua-x",
+        boot_order=1,
+        link_up=False,
+        teaming=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--queues", "5"], "offers 4 queue pairs, 5 asked for"),
+        (["--rx-queue-size", "100"], "rx_queue_size is 100"),
+        (["--alias", "net0"], "refused by libvirt"),
+        (["--offload", "host.warp=on"], "no host offload 'warp'"),
+    ],
+)
+def test_interface_xml_refuses_what_would_not_work(
+    ports: StubDaemon, run: Run, words: list[str], error: str
+) -> None:
+    done = run("domain", "interface-xml", "p1", *words)
+    assert (done.status, done.out) == (1, "")
+    assert error in done.err
+    assert "hint: " in done.err
+
+
+@pytest.mark.parametrize(
+    "words", [["--offload", "tso4=on"], ["--offload", "host.tso4=maybe"], ["--packed", "yes"]]
+)
+def test_interface_xml_refuses_bad_words(ports: StubDaemon, run: Run, words: list[str]) -> None:
+    assert run("domain", "interface-xml", "p1", *words).status == 2
+
+
+def test_define_dry_run_prints_the_document(ports: StubDaemon, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "vm.xml"
+    file.write_text(DOMAIN)
+    done = run("domain", "define", str(file), "--port", "p1", "--port", "p2", "--dry-run")
+    assert done.status == 0, done.err
+    first, second = document.interfaces(done.out)
+    assert (first.path, second.path, second.reconnect_s) == ("/run/s/p1", "/run/s/p2", 1)
+    assert document.take(document.take(done.out, first.path), second.path) == DOMAIN
+    assert file.read_text() == DOMAIN
+
+
+def test_define_reads_stdin(ports: StubDaemon, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(DOMAIN))
+    done = run("domain", "define", "-", "--port", "p1", "--dry-run")
+    assert len(document.interfaces(done.out)) == 1
+
+
+def test_define_warns_on_stderr(ports: StubDaemon, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "vm.xml").write_text(DOMAIN)
+    words = ("--port", "p2", "--reconnect", "0", "--dry-run")
+    done = run("domain", "define", str(tmp_path / "vm.xml"), *words)
+    assert done.status == 0
+    assert done.err.startswith("warning: /run/s/p2: QEMU is the client and will not reconnect")
+
+
+def test_define_defines(
+    ports: StubDaemon, run: Run, tmp_path: Path, libvirt_domain: Callable[[str], Any]
+) -> None:
+    (tmp_path / "vm.xml").write_text(DOMAIN)
+    words = ("--port", "p1", "--connect", "test:///default")
+    done = run("domain", "define", str(tmp_path / "vm.xml"), *words)
+    assert (done.status, done.out) == (0, "vm\n"), done.err
+    check = run("domain", "check", "vm", "--connect", "test:///default", "-f", "json")
+    assert check.status == 0
+    assert [(row["check"], row["result"]) for row in check.json] == [
+        ("shared_memory", "ok"),
+        ("port", "ok"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (DOMAIN.replace("mode='shared'", "mode='private'"), "domain vm is not shared"),
+        ("<domain>", "not XML"),
+        ("<network/>", "not a <domain>"),
+        (
+            DOMAIN.replace(
+                "<devices>",
+                "<devices><interface type='vhostuser'><source path='/x' mode='server'/>"
+                "<mtu size='9000'/></interface>",
+            ),
+            "<mtu> cannot start",
+        ),
+    ],
+)
+def test_define_refuses_what_would_not_start(
+    ports: StubDaemon, run: Run, tmp_path: Path, text: str, error: str
+) -> None:
+    (tmp_path / "vm.xml").write_text(text)
+    done = run("domain", "define", str(tmp_path / "vm.xml"), "--port", "p1", "--dry-run")
+    assert (done.status, done.out) == (1, "")
+    assert error in done.err.splitlines()[0]
+    assert done.err.splitlines()[1].startswith("hint: ")
+
+
+def test_define_of_a_missing_file(run: Run) -> None:
+    done = run("domain", "define", "/nonexistent.xml", "--port", "p1")
+    assert (done.status, done.err) == (1, "error: /nonexistent.xml: No such file or directory\n")
+
+
+def test_define_of_a_file_that_is_no_text(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "vm.xml").write_bytes(b"<domain>\xff</domain>")
+    done = run("domain", "define", str(tmp_path / "vm.xml"), "--port", "p1")
+    assert done.status == 1
+    assert "not in UTF-8" in done.err
+
+
+def test_attach_and_detach(
+    ports: StubDaemon, run: Run, libvirt_domain: Callable[[str], Any]
+) -> None:
+    domain = libvirt_domain(DOMAIN)
+    connect = ("--connect", "test:///default")
+    assert run("domain", "attach", "vm", "p2", *connect).status == 0
+    (interface,) = document.interfaces(domain.XMLDesc(0))
+    assert (interface.path, interface.reconnect_s) == ("/run/s/p2", 1)
+    again = run("domain", "attach", "vm", "p2", "--config", *connect)
+    assert (again.status, again.err) == (0, "domain vm has port p2 already\n")
+    assert run("domain", "detach", "vm", "p2", *connect).status == 0
+    assert document.interfaces(domain.XMLDesc(0)) == ()
+    again = run("domain", "detach", "vm", "/run/s/p2", *connect)
+    assert (again.status, again.err) == (0, "domain vm has no interface on /run/s/p2\n")
+
+
+def test_attach_asks_the_daemon_before_libvirt(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.PortShow] = errors.PortNotFound("there is no port 'p9'")
+    done = run("domain", "attach", "vm", "p9", "--connect", "nonsense:///")
+    assert (done.status, done.err.splitlines()[0]) == (1, "error: there is no port 'p9'")
+
+
+def test_check_fails_where_interface_and_port_differ(
+    ports: StubDaemon, run: Run, libvirt_domain: Callable[[str], Any]
+) -> None:
+    wrong = Interface(mode=Mode.SERVER, path="/run/s/p1", reconnect_s=1)
+    orphan = Interface(mode=Mode.CLIENT, path="/run/s/none")
+    libvirt_domain(document.put(document.put(DOMAIN, wrong), orphan))
+    done = run("domain", "check", "vm", "--connect", "test:///default", "-f", "json")
+    assert done.status == 1
+    assert [(row["check"], row["result"]) for row in done.json] == [
+        ("shared_memory", "ok"),
+        ("mode_mismatch", "fail"),
+        ("mac_mismatch", "warn"),
+        ("port_missing", "fail"),
+    ]
+    assert all(row["fix"] for row in done.json if row["result"] != "ok")

@@ -1,0 +1,444 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vhost-brick doctor`` and its checks, each on a host made up for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.unit.stub_daemon import StubDaemon, hello
+from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.api.client import Client
+from vhost_brick_plugin.cli import main as cli
+from vhost_brick_plugin.conf import hugepages
+from vhost_brick_plugin.doctor import domains, files, host, kvm, site
+from vhost_brick_plugin.doctor.files import User
+from vhost_brick_plugin.doctor.site import Site
+from vhost_brick_plugin.finding import Finding, Level
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes users")
+
+OK = Finding(check="daemon", level=Level.OK, text="up")
+DOWN = Finding(check="daemon", level=Level.FAIL, text="down", fix="start it")
+NOBODY = User(65534, 65534)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that every user can reach, which pytest's own is not."""
+    directory = Path(tempfile.mkdtemp(prefix="vbd-", dir="/tmp"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def make_site(place: Path, daemon: Finding = OK, **options: str) -> Site:
+    values = {
+        "daemon.state_dir": str(place / "state"),
+        "vhost.socket_dir": str(place / "sockets"),
+        "dpdk.hugepages": "auto",
+    }
+    changes = {name.replace("__", "."): value for name, value in options.items()}
+    return Site(options=values | changes, api_socket=str(place / "api"), daemon=daemon)
+
+
+def only(findings: Iterator[Finding]) -> Finding:
+    (finding,) = findings
+    return finding
+
+
+# -- findings ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [Level.WARN, Level.FAIL])
+def test_a_finding_that_is_not_ok_must_have_a_fix(level: Level) -> None:
+    with pytest.raises(ValueError, match="needs a fix"):
+        Finding(check="x", level=level, text="bad")
+
+
+# -- the daemon and its configuration ----------------------------------------
+
+
+def test_survey_asks_the_daemon(tmp_path: Path) -> None:
+    config = methods.ConfigResult(options={"daemon.state_dir": "/x"}, files=())
+    answers = {methods.Hello: hello(), methods.ConfigDump: config}
+    with StubDaemon(tmp_path / "api", answers) as stub:
+        found = site.survey(Client(stub.path), [])
+    assert (found.daemon.level, found.options) == (Level.OK, {"daemon.state_dir": "/x"})
+    assert found.daemon_is_up
+
+
+def test_survey_reads_the_config_file_while_the_daemon_is_down(tmp_path: Path) -> None:
+    file = tmp_path / "conf"
+    file.write_text("[daemon]\nstate_dir = /somewhere\n")
+    found = site.survey(Client(str(tmp_path / "api"), 0.5), [str(file)])
+    assert (found.daemon.check, found.daemon.level) == ("daemon", Level.FAIL)
+    assert found.options["daemon.state_dir"] == "/somewhere"
+    assert found.options["vhost.socket_dir"] == "/run/vhost-brick/sockets"
+
+
+@pytest.mark.parametrize("text", ["[daemon]\napi_socket_mode = 9\n", "nonsense"])
+def test_survey_reports_a_faulty_config_file(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "conf"
+    file.write_text(text)
+    found = site.survey(Client(str(tmp_path / "api"), 0.5), [str(file)])
+    assert (found.daemon.check, found.daemon.level) == ("config", Level.FAIL)
+    assert found.options["daemon.state_dir"] == "/var/lib/vhost-brick"
+
+
+# -- hugepages ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("free", "mounted", "wanted", "daemon", "level"),
+    [
+        (512, True, "auto", OK, Level.OK),
+        (512, False, "auto", OK, Level.WARN),
+        (0, True, "auto", OK, Level.WARN),
+        (0, True, "auto", DOWN, Level.WARN),
+        (0, True, "on", OK, Level.WARN),  # The daemon has them.
+        (0, True, "on", DOWN, Level.FAIL),
+        (512, False, "on", DOWN, Level.FAIL),
+    ],
+)
+def test_hugepages(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    free: int,
+    mounted: bool,
+    wanted: str,
+    daemon: Finding,
+    level: Level,
+) -> None:
+    monkeypatch.setattr(hugepages, "free_mb", lambda: free)
+    monkeypatch.setattr(hugepages, "mounted", lambda: mounted)
+    found = only(host.check_hugepages(make_site(tmp_path, daemon, dpdk__hugepages=wanted)))
+    assert found.level is level
+
+
+# -- DPDK --------------------------------------------------------------------
+
+
+def test_dpdk_that_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_IMPORT", "print('DPDK 22.11.11')")
+    found = only(host.check_dpdk())
+    assert (found.level, found.text) == (Level.OK, "the native module loads, with DPDK 22.11.11")
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("raise ImportError('librte_vhost.so.23 is missing')", "librte_vhost.so.23 is missing"),
+        ("import os; os.kill(os.getpid(), 11)", "status -11"),
+    ],
+)
+def test_dpdk_that_does_not_load(
+    monkeypatch: pytest.MonkeyPatch, program: str, words: str
+) -> None:
+    monkeypatch.setattr(host, "_IMPORT", program)
+    found = only(host.check_dpdk())
+    assert found.level is Level.FAIL
+    assert words in found.text
+
+
+# -- KVM ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def guest(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that puts a shell script in the place of the tiny guest."""
+    monkeypatch.setattr(kvm, "DEVICE", "/dev/null")
+    monkeypatch.setattr(kvm.platform, "machine", lambda: "x86_64")
+    run = subprocess.run
+
+    def replace(script: str) -> None:
+        def fake(_command: list[str], **kwargs: Any) -> Any:
+            return run(["sh", "-c", script], **kwargs)
+
+        monkeypatch.setattr(kvm.subprocess, "run", fake)
+
+    return replace
+
+
+def test_kvm_that_works(guest: Callable[[str], None]) -> None:
+    guest("echo a tiny guest ran")
+    assert kvm.probe() == kvm.Result(True, True, "a tiny guest ran")
+    assert only(host.check_kvm()).level is Level.OK
+
+
+def test_kvm_that_opens_but_does_not_run_guests(guest: Callable[[str], None]) -> None:
+    guest("echo KVM gave up; exit 1")
+    assert kvm.probe() == kvm.Result(True, False, "KVM gave up")
+    assert only(host.check_kvm()).level is Level.FAIL
+
+
+def test_kvm_that_hangs(guest: Callable[[str], None]) -> None:
+    guest("exec cat /dev/zero > /dev/null")
+    result = kvm.probe(timeout=0.2)
+    assert (result.present, result.works) == (True, False)
+    assert "did not end within 0.2 s" in result.reason
+
+
+def test_no_kvm_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(kvm, "DEVICE", str(tmp_path / "kvm"))
+    assert only(host.check_kvm()).level is Level.WARN
+
+
+@pytest.mark.skipif(not os.access("/dev/kvm", os.W_OK), reason="no /dev/kvm")
+def test_the_real_guest_says_yes_or_no() -> None:
+    """Whatever this machine's KVM does, the probe ends and has a word for it."""
+    command = [sys.executable, "-m", "vhost_brick_plugin.doctor.kvm_guest"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    (line,) = done.stdout.splitlines()
+    assert ("ran" in line.split(",")[0]) is (done.returncode == 0)
+
+
+# -- the control socket ------------------------------------------------------
+
+
+@pytest.fixture
+def api_socket(place: Path) -> Iterator[Path]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place / "api"))
+        os.chmod(place / "api", 0o660)
+        yield place / "api"
+
+
+@pytest.mark.parametrize(
+    ("gid", "mode", "level", "words"),
+    [
+        pytest.param(65534, 0o660, Level.OK, "open to root and the group", marks=needs_root),
+        (-1, 0o666, Level.FAIL, "everybody"),
+        pytest.param(65534, 0o600, Level.WARN, "only root", marks=needs_root),
+        pytest.param(0, 0o660, Level.WARN, "only root", marks=needs_root),
+    ],
+)
+def test_api_socket(api_socket: Path, gid: int, mode: int, level: Level, words: str) -> None:
+    os.chown(api_socket, -1, gid)
+    api_socket.chmod(mode)
+    found = only(files.check_api_socket(make_site(api_socket.parent)))
+    assert (found.level, words in found.text) == (level, True), found
+
+
+def test_api_socket_missing_or_something_else(place: Path) -> None:
+    assert only(files.check_api_socket(make_site(place))).level is Level.FAIL
+    (place / "api").touch()
+    assert "is no socket" in only(files.check_api_socket(make_site(place))).text
+
+
+# -- the state ---------------------------------------------------------------
+
+
+@pytest.fixture
+def state_dir(place: Path) -> Path:
+    path = place / "state"
+    path.mkdir(mode=0o750)
+    state = {"version": 1, "networks": [], "ports": [{"port": {"id": "p1"}, "offer": {}}]}
+    (path / "ports.json").write_text(json.dumps(state))
+    return path
+
+
+def test_state_dir_in_order(state_dir: Path) -> None:
+    found = only(files.check_state_dir(make_site(state_dir.parent)))
+    assert (found.level, found.text) == (Level.OK, f"{state_dir} holds 1 port")
+
+
+def test_state_dir_missing(place: Path) -> None:
+    found = only(files.check_state_dir(make_site(place)))
+    assert (found.level, found.text) == (Level.FAIL, f"{place / 'state'} is missing")
+
+
+def test_state_dir_open_to_everybody(state_dir: Path) -> None:
+    state_dir.chmod(0o777)
+    found = only(files.check_state_dir(make_site(state_dir.parent)))
+    assert (found.level, found.fix) == (Level.FAIL, f"chmod o-w {state_dir}")
+
+
+def test_state_damaged(state_dir: Path) -> None:
+    (state_dir / "ports.json").write_text("{")
+    found = only(files.check_state_dir(make_site(state_dir.parent)))
+    assert found.level is Level.FAIL
+    assert "is not a state file" in found.text
+
+
+def test_state_dir_full(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = SimpleNamespace(f_bavail=3, f_frsize=4096)
+    monkeypatch.setattr(files.os, "statvfs", lambda _path: full)
+    found = only(files.check_state_dir(make_site(state_dir.parent)))
+    assert (found.level, "only 12 KiB are left" in found.text) == (Level.FAIL, True)
+
+
+# -- the vhost-user sockets --------------------------------------------------
+
+
+@pytest.fixture
+def socket_dir(place: Path) -> Path:
+    path = place / "sockets"
+    path.mkdir()
+    path.chmod(0o770)
+    return path
+
+
+@needs_root
+def test_socket_dir_that_qemu_may_write_to(socket_dir: Path) -> None:
+    os.chown(socket_dir, 0, NOBODY.gid)
+    found = only(files.check_socket_dir(make_site(socket_dir.parent), NOBODY))
+    assert found.level is Level.OK, found
+
+
+@needs_root
+def test_socket_dir_that_qemu_may_not_write_to(socket_dir: Path) -> None:
+    found = only(files.check_socket_dir(make_site(socket_dir.parent), NOBODY))
+    assert found.level is Level.FAIL
+    assert f"chmod 2770 {socket_dir}" in found.fix
+
+
+@needs_root
+def test_socket_dir_that_qemu_cannot_reach(socket_dir: Path) -> None:
+    os.chown(socket_dir, 0, NOBODY.gid)
+    socket_dir.parent.chmod(0o700)
+    found = only(files.check_socket_dir(make_site(socket_dir.parent), NOBODY))
+    assert (found.level, "needs o+x" in found.fix) == (Level.FAIL, True)
+
+
+def test_socket_dir_missing_open_or_unknown(socket_dir: Path) -> None:
+    here = make_site(socket_dir.parent)
+    assert only(files.check_socket_dir(here, None)).level is Level.WARN
+    socket_dir.chmod(0o777)
+    assert only(files.check_socket_dir(here, NOBODY)).fix == f"chmod o-w {socket_dir}"
+    socket_dir.rmdir()
+    assert only(files.check_socket_dir(here, NOBODY)).text == f"{socket_dir} is missing"
+
+
+@pytest.mark.parametrize(
+    ("user", "owner", "group", "mode", "level"),
+    [
+        (NOBODY, "", "", "0660", Level.FAIL),
+        (NOBODY, "65534", "", "0660", Level.OK),
+        (NOBODY, "65534", "", "0400", Level.FAIL),
+        (NOBODY, "", "65534", "0660", Level.OK),
+        (NOBODY, "root", "65534", "0640", Level.FAIL),
+        (NOBODY, "", "no-such-group", "0660", Level.FAIL),
+        (NOBODY, "", "", "0666", Level.OK),
+        (User(0, 0), "", "", "0600", Level.OK),
+    ],
+)
+def test_who_may_connect_to_server_mode_ports(
+    tmp_path: Path, user: User, owner: str, group: str, mode: str, level: Level
+) -> None:
+    options = {"vhost__socket_owner": owner, "vhost__socket_group": group}
+    here = make_site(tmp_path, **options, vhost__socket_mode=mode)
+    found = only(files.check_socket_rights(here, user))
+    assert (found.check, found.level) == ("socket_rights", level)
+
+
+# -- libvirt -----------------------------------------------------------------
+
+CAPABILITIES = """<capabilities><host>
+  <secmodel><model>apparmor</model><baselabel type='kvm'>x</baselabel></secmodel>
+  <secmodel><model>dac</model><doi>0</doi>
+    <baselabel type='kvm'>+64055:+107</baselabel><baselabel type='qemu'>+64055:+107</baselabel>
+  </secmodel>
+</host></capabilities>"""
+
+
+@pytest.mark.parametrize(
+    ("text", "user"),
+    [
+        (CAPABILITIES, User(64055, 107)),
+        (CAPABILITIES.replace("+64055:+107", "qemu"), None),
+        ("<capabilities><host/></capabilities>", None),
+    ],
+)
+def test_the_user_of_qemu_comes_from_libvirt(text: str, user: User | None) -> None:
+    assert domains._user(text) == user
+
+
+def test_libvirt_that_is_not_there() -> None:
+    pytest.importorskip("libvirt")
+    with domains.examine("qemu+unix:///system?socket=/nonexistent") as examination:
+        assert examination.access.level is Level.FAIL
+        assert examination.qemu_user is None
+        assert list(examination.check_domains()) == []
+
+
+def domain(name: str, memory: str = "", interface: str = "vhostuser") -> str:
+    return (
+        f"<domain type='test'><name>{name}</name><memory>1024</memory>{memory}"
+        "<os><type>hvm</type></os><devices>"
+        f"<interface type='{interface}'><source type='unix' path='/s/{name}' mode='server'/>"
+        "<model type='virtio'/></interface></devices></domain>"
+    )
+
+
+SHARED = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+
+
+def test_each_domain_with_our_interface_is_looked_at() -> None:
+    libvirt = pytest.importorskip("libvirt")
+    connection = libvirt.open("test:///default")
+    documents = (domain("bad"), domain("good", SHARED), domain("other", interface="user"))
+    made = [connection.defineXML(text) for text in documents]
+    try:
+        with domains.examine("test:///default") as examination:
+            found = [(f.check, f.level) for f in examination.check_domains()]
+    finally:
+        for entry in made:
+            entry.undefine()
+    assert found == [("domain bad", Level.FAIL), ("domain good", Level.OK)]
+
+
+# -- the command -------------------------------------------------------------
+
+
+def run_doctor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *findings: Finding
+) -> tuple[int, Any]:
+    monkeypatch.setattr("vhost_brick_plugin.cli.doctor.examine", lambda *_: iter(findings))
+    words = ["--api-socket", "/nonexistent", "doctor", "-f", "json"]
+    status = cli.main(words)
+    return status, json.loads(capsys.readouterr().out)
+
+
+WARNING = Finding(check="kvm", level=Level.WARN, text="none", fix="load it")
+
+
+def test_doctor_ends_well_with_warnings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, rows = run_doctor(monkeypatch, capsys, OK, WARNING)
+    assert status == 0
+    assert rows[1] == {"check": "kvm", "result": "warn", "finding": "none", "fix": "load it"}
+
+
+def test_doctor_ends_with_1_when_a_check_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, rows = run_doctor(monkeypatch, capsys, OK, DOWN, WARNING)
+    assert status == 1
+    assert [row["result"] for row in rows] == ["ok", "fail", "warn"]
+
+
+def test_doctor_on_this_very_host(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every check is made, whatever it finds here, and each problem has a fix."""
+    words = ["doctor", "-f", "json", "--connect", "test:///default"]
+    status = cli.main(["--api-socket", "/nonexistent", "--timeout", "1", *words])
+    rows = json.loads(capsys.readouterr().out)
+    assert status == 1
+    assert {row["check"] for row in rows} >= {
+        *("daemon", "dpdk", "hugepages", "kvm", "api_socket", "state_dir", "socket_dir"),
+        "libvirt",
+    }
+    assert all(row["fix"] for row in rows if row["result"] != "ok")

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vhost-brick doctor``: is this host fit for its job, and if not, why."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from vhost_brick_plugin.cli.findings import FindingsLister
+from vhost_brick_plugin.doctor import examine, site
+
+DEFAULT_CONFIG_FILE = "/etc/vhost-brick/vhost-brick.conf"
+
+
+class Doctor(FindingsLister):
+    """Check this host, and say the fix for everything that is not well.
+
+    The exit status is 0 unless a check failed; warnings do not count.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--config-file",
+            metavar="FILE",
+            action="append",
+            help="the daemon's configuration, read if the daemon does not answer (default: "
+            f"{DEFAULT_CONFIG_FILE})",
+        )
+        parser.add_argument(
+            "--connect", metavar="URI", help="libvirt daemon (default: as virsh would take)"
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        files = parsed_args.config_file
+        if files is None:
+            files = [DEFAULT_CONFIG_FILE] if os.path.exists(DEFAULT_CONFIG_FILE) else []
+        found = site.survey(self.client, files)
+        return self.show(examine(found, parsed_args.connect))

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vhost-brick network``: the switches that ports are on."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vhost_brick_plugin import errors
+from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.cli import base
+from vhost_brick_plugin.cli.columns import Maybe, Pairs, Words
+from vhost_brick_plugin.model import Uplink, UplinkKind
+
+LIST_COLUMNS = ("name", "mtu", "ports", "taps", "macs_learned", "fault")
+
+
+class Create(base.ShowOne):
+    """Create a network, or change one to be as described here."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("network", metavar="NAME", help="the network's name")
+        parser.add_argument(
+            "--mtu", type=int, metavar="N", default=1500, help="bytes (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--tap",
+            metavar="IFNAME",
+            action="append",
+            default=[],
+            help="join the host to the network by this interface, made if it is missing; repeat "
+            "for more",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        request = methods.NetworkEnsure(
+            network=parsed_args.network,
+            mtu=parsed_args.mtu,
+            uplinks=tuple(Uplink(kind=UplinkKind.TAP, name=name) for name in parsed_args.tap),
+        )
+        return base.fields(_details(self.client.call(request)))
+
+
+class Delete(base.Command):
+    """Delete networks; one that does not exist counts as deleted."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("networks", metavar="NAME", nargs="+", help="a network's name")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        for network in parsed_args.networks:
+            self.client.call(methods.NetworkRemove(network=network))
+
+
+class List(base.Lister):
+    """List networks."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        answer = self.client.call(methods.NetworkListCall())
+        rows = [{**_details(n), "ports": len(n.ports)} for n in answer.networks]
+        return base.table(rows, LIST_COLUMNS)
+
+
+class Show(base.ShowOne):
+    """Show everything about a network."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("network", metavar="NAME", help="the network's name")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        name = parsed_args.network
+        for status in self.client.call(methods.NetworkListCall()).networks:
+            if status.network.name == name:
+                return base.fields(_details(status))
+        raise errors.NetworkNotFound(f"there is no network {name!r}")
+
+
+def _details(status: methods.NetworkStatus) -> dict[str, Any]:
+    network, fault = status.network, status.fault
+    return {
+        "name": network.name,
+        "mtu": network.mtu,
+        "implicit": network.implicit,
+        "taps": Words([u.name for u in network.uplinks if u.kind is UplinkKind.TAP]),
+        "ports": Words(list(status.ports)),
+        "macs_learned": status.macs_learned,
+        "drops": Pairs(dict(status.drops)),
+        "fault": Maybe(fault.name if fault else None),
+        "fault_message": Maybe(fault.message if fault else None),
+        "fault_hint": Maybe(fault.hint if fault else None),
+    }

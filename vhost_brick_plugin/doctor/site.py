@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How this host is configured: as the daemon says, else as its config file does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from vhost_brick_plugin import errors
+from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.api.client import Client
+from vhost_brick_plugin.finding import Finding, Level
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What the checks need to know.
+
+    :ivar options: configured values by ``group.option``.
+    :ivar api_socket: where the daemon was looked for.
+    :ivar daemon: whether it was there.
+    """
+
+    options: Mapping[str, str]
+    api_socket: str
+    daemon: Finding
+
+    @property
+    def daemon_is_up(self) -> bool:
+        """Whether the daemon answered."""
+        return self.daemon.level is Level.OK
+
+
+def survey(client: Client, config_files: Sequence[str]) -> Site:
+    """Ask the daemon, and read *config_files* where it does not answer."""
+    try:
+        hello = client.call(methods.Hello())
+        options = client.call(methods.ConfigDump()).options
+    except errors.VhostBrickError as error:
+        finding = Finding(check="daemon", level=Level.FAIL, text=error.message, fix=error.hint)
+        options, problem = _from_files(config_files)
+        return Site(options=options, api_socket=client.path, daemon=problem or finding)
+    text = f"vhost-brickd {hello.version} answers, up for {hello.uptime_s:.0f} s"
+    finding = Finding(check="daemon", level=Level.OK, text=text)
+    return Site(options=options, api_socket=client.path, daemon=finding)
+
+
+def _from_files(paths: Sequence[str]) -> tuple[dict[str, str], Finding | None]:
+    """Return the options in config files (defaults where there are none), and what is wrong."""
+    from oslo_config import cfg
+
+    from vhost_brick_plugin.conf import opts
+
+    def values(files: Sequence[str]) -> dict[str, str]:
+        conf = cfg.ConfigOpts()
+        opts.register(conf)
+        conf([], project="vhost-brick", default_config_files=list(files), default_config_dirs=[])
+        return {
+            f"{group.name}.{opt.name}": str(conf[group.name][opt.name])
+            for group, group_opts in opts.list_opts()
+            for opt in group_opts
+        }
+
+    try:
+        return values(paths), None
+    except (cfg.Error, ValueError) as error:
+        finding = Finding(
+            check="config",
+            level=Level.FAIL,
+            text=f"the daemon does not answer, and its configuration is faulty: {error}",
+            fix="Correct the option in the config file and start vhost-brickd.",
+        )
+        return values([]), finding
