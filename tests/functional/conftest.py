@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: a daemon, and virtual machines to plug into it."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.frontend import vuser as vuser_module
+from tests.frontend.vhost_user import Frontend
+from tests.frontend.vuser import VUser
+from tests.functional.daemon import Daemon
+
+DAEMONS = pytest.StashKey[list[Daemon]]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _many_files() -> None:
+    """Allow what the hard limit allows: hundreds of frontends live in this process."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """Return a directory whose sockets stay below 108 bytes, which tmp_path's may not."""
+    path = Path(tempfile.mkdtemp(prefix="vbt-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def make_daemon(
+    request: pytest.FixtureRequest, short_dir: Path
+) -> Iterator[Callable[..., Daemon]]:
+    """Return a function that starts a daemon; it takes what :class:`Daemon` takes."""
+    made = request.node.stash.setdefault(DAEMONS, [])
+
+    def make(datapath: str = "dpdk", **kwargs: Any) -> Daemon:
+        directory = short_dir / f"d{len(made)}"
+        directory.mkdir()
+        daemon = Daemon(directory, datapath, **kwargs)
+        made.append(daemon)
+        return daemon.start()
+
+    yield make
+    for daemon in made:
+        daemon.cleanup()
+
+
+@pytest.fixture
+def daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A running daemon with the real datapath."""
+    return make_daemon("dpdk")
+
+
+@pytest.fixture
+def fake_daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A running daemon without a datapath worth the name."""
+    return make_daemon("fake")
+
+
+@pytest.fixture(scope="session")
+def vuser_binary() -> Path:
+    """Build the virtio-user frontend, once."""
+    return vuser_module.build()
+
+
+@pytest.fixture
+def make_vuser(vuser_binary: Path, short_dir: Path) -> Iterator[Callable[..., VUser]]:
+    """Return a function that starts a virtio-user process; it takes what :class:`VUser` takes."""
+    with contextlib.ExitStack() as stack:
+
+        def make(name: str = "vuser", **kwargs: Any) -> VUser:
+            return stack.enter_context(VUser(short_dir, name=name, **kwargs))
+
+        yield make
+
+
+@pytest.fixture
+def make_frontend() -> Iterator[Callable[..., Frontend]]:
+    """Return a function that makes a frontend in Python; it takes what :class:`Frontend` takes."""
+    with contextlib.ExitStack() as stack:
+
+        def make(path: str | Path, **kwargs: Any) -> Frontend:
+            return stack.enter_context(Frontend(path, **kwargs))
+
+        yield make
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the log of the daemons of a test that failed."""
+    report = yield
+    if report.failed:
+        for daemon in item.stash.get(DAEMONS, []):
+            report.sections.append((f"log of {daemon.directory}", daemon.log_tail()))
+    return report
