@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Make a fresh Debian 12 able to build, run and test this checkout:
+#
+#   tools/bootstrap.sh
+#
+# Installs the packages of bindep.txt that are missing, makes the virtual
+# environment .venv and installs the project and tox into it.  Run again after a
+# change of the C sources or of the requirements; it does only what is needed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+
+packages() { sed -e 's/#.*//' bindep.txt | awk 'NF { print $1 }'; }
+
+missing_packages() {
+	local name
+	for name in $(packages); do
+		dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || echo "$name"
+	done
+}
+
+install_packages() {
+	local missing
+	missing=$(missing_packages)
+	[ -z "$missing" ] && return
+	if [ "$(id -u)" != 0 ]; then
+		say "These Debian packages are missing; install them as root:" $missing
+		exit 1
+	fi
+	say "Installing Debian packages:" $missing
+	apt-get update -qq
+	# Without their services: the project runs a libvirtd of its own.
+	# shellcheck disable=SC2086
+	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq -y --no-install-recommends \
+		$missing >/dev/null
+}
+
+# What .venv was made of: if it is the same, there is nothing to do.
+fingerprint() {
+	cat setup.py setup.cfg pyproject.toml requirements.txt test-requirements.txt \
+		tools/bootstrap.sh native/build_ffi.py native/*/*.[ch] | sha256sum
+}
+
+make_venv() {
+	local stamp=.venv/vhost-brick.stamp
+	[ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ] && return
+	say "Building the project into .venv"
+	# Debian's Python, whose headers and libraries the packages above are for.
+	[ -x .venv/bin/python ] || /usr/bin/python3 -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check --upgrade pip tox
+	.venv/bin/pip install -q --disable-pip-version-check --force-reinstall --no-deps .
+	.venv/bin/pip install -q --disable-pip-version-check -r requirements.txt
+	fingerprint >"$stamp"
+}
+
+install_packages
+make_venv
