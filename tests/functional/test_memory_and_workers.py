@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The datapath takes the machine as it is: hugepages or none, one worker or several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.frontend.vuser import VUser
+from tests.functional.daemon import Daemon
+from tests.functional.exchange import ensure_port, mac, wait_traffic
+from tests.functional.waiting import wait_until
+
+RATE = 2000
+MEMORY_MB = 64
+NR_HUGEPAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+
+WITH_HUGETLBFS = [
+    *("unshare", "--mount", "--propagation", "unchanged", "sh", "-c"),
+    'mount -t hugetlbfs none /mnt && exec "$@"',
+    "sh",
+]
+"""A mount of the daemon's own, whatever the machine has."""
+
+
+@pytest.fixture
+def hugepages() -> Iterator[None]:
+    """Reserve hugepages for one daemon, beside those there are."""
+    before = int(NR_HUGEPAGES.read_text()) if NR_HUGEPAGES.exists() else 0
+    wanted = before + MEMORY_MB // 2
+    if NR_HUGEPAGES.exists():
+        NR_HUGEPAGES.write_text(f"{wanted}\n")
+    if not NR_HUGEPAGES.exists() or int(NR_HUGEPAGES.read_text()) < wanted:
+        pytest.skip(f"the kernel does not give {MEMORY_MB} MB of hugepages")
+    yield
+    NR_HUGEPAGES.write_text(f"{before}\n")
+
+
+def plug_pair(daemon: Daemon, vm: VUser, queues: int) -> list[tuple[VUser, str]]:
+    """Make two ports whose frontends send each other frames of eight flows."""
+    for i, port in enumerate("ab"):
+        path = ensure_port(daemon, port, "client", i, queues)
+        vm.add(port, path, server=True, queues=queues, mac=mac(i))
+    for i, port in enumerate("ab"):
+        vm.wait_link(port)
+        vm.start(port, dst=mac(1 - i), rate=RATE, flows=8)
+    return [(vm, port) for port in "ab"]
+
+
+def test_hugepages_survive_kills_too(
+    hugepages: None, make_daemon: Callable[..., Daemon], make_vuser: Callable[..., VUser]
+) -> None:
+    options = {"hugepages": "on", "memory_mb": MEMORY_MB, "mbufs": 8192}
+    daemon = make_daemon("dpdk", config={"dpdk": options}, wrap=WITH_HUGETLBFS)
+    assert "of hugepages" in daemon.client.hello().datapath_info["memory"]
+    ends = plug_pair(daemon, make_vuser(), queues=1)
+    wait_traffic(ends)
+    for _ in range(5):
+        daemon.restart()
+        wait_traffic(ends)
+
+
+def test_two_workers_share_the_queues(
+    make_daemon: Callable[..., Daemon], make_vuser: Callable[..., VUser]
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        pytest.skip("two workers take two cores")
+    daemon = make_daemon("dpdk", config={"dpdk": {"worker_cores": f"{cores[0]},{cores[1]}"}})
+    vm = make_vuser()
+    ends = plug_pair(daemon, vm, queues=4)
+    wait_traffic(ends)
+
+    def both_are_busy() -> bool:
+        workers = daemon.client.stats().workers
+        return len(workers) == 2 and all(w.busy_polls > 0 for w in workers)
+
+    wait_until(both_are_busy, "packets for both workers")
+    vm.reset()
+    wait_traffic(ends, frames=2 * RATE)
+    for _vm, port in ends:
+        stats = vm.stats(port)
+        assert (stats.rx_bad, stats.duplicate, stats.reordered) == (0, 0, 0)
+    # Ports come and go under the traffic of others.
+    for i in range(20):
+        ensure_port(daemon, "c", "client" if i % 2 else "server", 7)
+        daemon.client.port_remove(id="c")
+    wait_traffic(ends)
