@@ -23,10 +23,10 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bricks/vhost.h"
+#include "core/clock.h"
 #include "core/runtime.h"
 
 #define MS 1000000ULL
@@ -48,14 +48,6 @@ static struct {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.removed = PTHREAD_COND_INITIALIZER,
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 static uint64_t backoff(uint64_t first, uint64_t most, uint32_t failures)
 {
@@ -156,9 +148,9 @@ static void work_on(struct vhost_port *port)
 		return;
 	c->state = next;
 	if (next == CONNECT_TRYING)
-		c->due = now_ns() + backoff(RETRY_MIN, RETRY_MAX, c->failures++);
+		c->due = vb_monotonic_ns() + backoff(RETRY_MIN, RETRY_MAX, c->failures++);
 	else if (next == CONNECT_WAITING)
-		c->due = now_ns() + LOOK_AGAIN;
+		c->due = vb_monotonic_ns() + LOOK_AGAIN;
 }
 
 static bool is_due(const struct vhost_connect *c, uint64_t now)
@@ -178,7 +170,7 @@ static bool is_due(const struct vhost_connect *c, uint64_t now)
 /* Lock held: the port to work on, or NULL and how long there is none. */
 static struct vhost_port *next_due(int *timeout_ms)
 {
-	uint64_t now = now_ns(), soonest = now + LOOK_AGAIN;
+	uint64_t now = vb_monotonic_ns(), soonest = now + LOOK_AGAIN;
 
 	for (struct vhost_port *p = connector.ports; p != NULL; p = p->connect.next) {
 		const struct vhost_connect *c = &p->connect;
@@ -325,7 +317,9 @@ void vhost_connect_lost(struct vhost_port *port, bool ready)
 	if (c->state == CONNECT_OPEN) {
 		c->state = CONNECT_CLOSED;
 		c->failures = 0;
-		c->due = ready ? 0 : now_ns() + backoff(UNREADY_MIN, UNREADY_MAX, port->unready);
+		c->due = ready ? 0
+			       : vb_monotonic_ns() +
+					 backoff(UNREADY_MIN, UNREADY_MAX, port->unready);
 		wake();
 	}
 	pthread_mutex_unlock(&connector.lock);

@@ -19,10 +19,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bricks/vhost.h"
+#include "core/clock.h"
 #include "core/nudge.h"
 
 #define UNREADY_LIMIT 3 /* frontends in a row; then it is a fault */
@@ -33,17 +33,9 @@ static uint64_t last_number;	/* of a session; atomic */
 static uint64_t callback_since; /* monotonic ns; 0: none runs; atomic */
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static void callback_enter(void)
 {
-	__atomic_store_n(&callback_since, monotonic_ns(), __ATOMIC_RELAXED);
+	__atomic_store_n(&callback_since, vb_monotonic_ns(), __ATOMIC_RELAXED);
 }
 
 static void callback_leave(void)
@@ -55,7 +47,7 @@ int64_t vb_vhost_callback_age(void)
 {
 	uint64_t since = __atomic_load_n(&callback_since, __ATOMIC_RELAXED);
 
-	return since == 0 ? 0 : monotonic_ns() - since;
+	return since == 0 ? 0 : vb_monotonic_ns() - since;
 }
 
 /* vb_lock held. */

@@ -8,8 +8,9 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "core/clock.h"
 
 #define NB_EVENTS 4096
 
@@ -20,14 +21,6 @@ static struct {
 	bool lost;
 	struct vb_event events[NB_EVENTS];
 } queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
-
-uint64_t vb_wall_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 int vb_event_init(void)
 {

@@ -18,7 +18,4 @@ int vb_event_init(void);
 /* Queue a copy of event; its time is filled in. */
 void vb_event_raise(struct vb_event *event);
 
-/* The wall clock in nanoseconds. */
-uint64_t vb_wall_ns(void);
-
 #endif
