@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import ipaddress
 import os.path
 import re
 from collections.abc import Mapping
@@ -27,6 +28,21 @@ MIN_MTU, MAX_MTU = 68, 9198
 
 MAX_IFNAME = 15
 """IFNAMSIZ less the final NUL."""
+
+MAX_VLAN = 4094
+"""IEEE 802.1Q: 4095 is reserved, and 0 is no VLAN at all."""
+
+MAX_VNI = 2**24 - 1
+"""RFC 7348 section 5: 24 bits."""
+
+VXLAN_PORT = 4789
+"""The UDP port that IANA gave to VXLAN (RFC 7348 section 5)."""
+
+MAX_REMOTES = 1024
+"""``VB_REMOTES_MAX`` of the datapath: other hosts of one tunnel."""
+
+MAX_ADDRESS_PAIRS = 128
+"""``VB_PAIRS_MAX`` of the datapath: address pairs of one port."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
@@ -50,9 +66,14 @@ class Mode(enum.StrEnum):
 
 
 class UplinkKind(enum.StrEnum):
-    """What joins a network to the host: see ``native/bricks``."""
+    """What joins a network to the world outside: see ``native/bricks``."""
 
     TAP = "tap"
+    """A kernel interface that the daemon makes."""
+    NIC = "nic"
+    """A DPDK port that the operator describes under ``[dpdk] nic``."""
+    VXLAN = "vxlan"
+    """A tunnel to other hosts (RFC 7348)."""
 
 
 def check_name(what: str, name: str) -> None:
@@ -113,15 +134,73 @@ def check_socket_path(path: str) -> None:
         )
 
 
+def check_address(what: str, address: str) -> None:
+    """Raise InvalidParams unless *address* is a plain IPv4 or IPv6 address of one host."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        raise errors.InvalidParams(f"{what}: {address!r} is not an IP address") from None
+    if parsed.is_multicast or parsed.is_unspecified:
+        raise errors.InvalidParams(f"{what}: {address} is not the address of a host")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """Where a VXLAN uplink leads.
+
+    :ivar vni: the VXLAN network identifier, 1 to :data:`MAX_VNI`.
+    :ivar local: this host's address, IPv4 or IPv6: packets leave from it and arrive at it.
+    :ivar remotes: the hosts that have the network too, of the same family, at most
+        :data:`MAX_REMOTES`; from no other host is a packet taken.
+    :ivar port: the UDP port, the same on all hosts.
+    """
+
+    vni: int
+    local: str
+    remotes: tuple[str, ...] = ()
+    port: int = VXLAN_PORT
+
+    def __post_init__(self) -> None:
+        what = f"VXLAN {self.vni}"
+        if not 1 <= self.vni <= MAX_VNI:
+            raise errors.InvalidParams(
+                f"VNI {self.vni} is out of range", hint="Use 1 to 16777215."
+            )
+        if not 1 <= self.port <= 65535:
+            raise errors.InvalidParams(f"{what}: UDP port {self.port} is out of range")
+        check_address(what, self.local)
+        if len(self.remotes) > MAX_REMOTES:
+            raise errors.InvalidParams(f"{what}: more than {MAX_REMOTES} remote hosts")
+        family = ipaddress.ip_address(self.local).version
+        for remote in self.remotes:
+            check_address(what, remote)
+            if ipaddress.ip_address(remote).version != family or remote == self.local:
+                raise errors.InvalidParams(
+                    f"{what}: {remote} cannot be a remote host of {self.local}",
+                    hint="Name other hosts, by addresses of the same family.",
+                )
+
+    def same_endpoint(self, other: Tunnel) -> bool:
+        """Tell whether *other* differs in its remote hosts only."""
+        return self == dataclasses.replace(other, remotes=self.remotes)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Uplink:
-    """One connection of a network to the host.
+    """One connection of a network to the world outside.
 
-    :ivar name: the kernel interface's name, at most 15 bytes.
+    :ivar name: of a tap: the kernel interface, at most 15 bytes; of a nic: its name under
+        ``[dpdk] nic``; of a vxlan: any name, such as ``vxlan-1001``.
+    :ivar vlan: null: the network has the whole tap or nic, and all its frames.  Else the
+        interface is a trunk that networks share, and this one has the frames of this VLAN,
+        1 to :data:`MAX_VLAN`, or the untagged ones (0).
+    :ivar tunnel: of a vxlan, and of nothing else.
     """
 
     kind: UplinkKind
     name: str
+    vlan: int | None = None
+    tunnel: Tunnel | None = None
 
     def __post_init__(self) -> None:
         if not _IFNAME.match(self.name) or self.name in (".", ".."):
@@ -129,6 +208,27 @@ class Uplink:
                 f"{self.name!r} is not a network interface name",
                 hint=f"Use 1 to {MAX_IFNAME} characters without '/', ':' or spaces.",
             )
+        if self.vlan is not None and not 0 <= self.vlan <= MAX_VLAN:
+            raise errors.InvalidParams(
+                f"uplink {self.name}: VLAN {self.vlan} is out of range",
+                hint=f"Use 1 to {MAX_VLAN}, 0 for untagged frames, or none for all frames.",
+            )
+        is_vxlan = self.kind is UplinkKind.VXLAN
+        if is_vxlan != (self.tunnel is not None) or (is_vxlan and self.vlan is not None):
+            raise errors.InvalidParams(
+                f"uplink {self.name}: a vxlan has a tunnel and no VLAN, and nothing else has one"
+            )
+
+    @property
+    def key(self) -> tuple[UplinkKind, str, int | None]:
+        """What tells it from the other uplinks: all that cannot change under traffic,
+        a tunnel's end point aside."""
+        return self.kind, self.name, self.vlan
+
+    @property
+    def device(self) -> tuple[UplinkKind, str]:
+        """The interface behind it, which networks share if it is a trunk."""
+        return self.kind, self.name
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,21 +237,76 @@ class Network:
 
     :ivar mtu: bytes of payload in an Ethernet frame.
     :ivar implicit: made by the first port that named it, and gone with its last.
+    :ivar guarded: a port whose security nobody has set passes nothing.
     """
 
     name: str
     mtu: int = 1500
     uplinks: tuple[Uplink, ...] = ()
     implicit: bool = False
+    guarded: bool = False
 
     def __post_init__(self) -> None:
         check_name("network", self.name)
         check_mtu(f"network {self.name}", self.mtu)
-        names = [u.name for u in self.uplinks]
-        if len(set(names)) != len(names):
+        keys = [u.key for u in self.uplinks]
+        if len(set(keys)) != len(keys):
             raise errors.InvalidParams(
                 f"network {self.name}: an uplink is named twice", hint="Name each uplink once."
             )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AddressPair:
+    """Addresses that a guest may send from: Neutron's allowed address pair.
+
+    :ivar mac: the source MAC.
+    :ivar ip: the source address or prefix that goes with it, such as ``192.0.2.0/24``;
+        null: every one.
+    """
+
+    mac: str
+    ip: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mac", normalise_mac(self.mac))
+        if self.ip is None:
+            return
+        try:
+            network = ipaddress.ip_network(self.ip, strict=False)
+        except ValueError:
+            raise errors.InvalidParams(
+                f"{self.ip!r} is not an IP address or prefix", hint="Write 192.0.2.7 or fd00::/64"
+            ) from None
+        object.__setattr__(self, "ip", str(network))
+
+
+class SecurityMode(enum.StrEnum):
+    """What a port lets through."""
+
+    OPEN = "open"
+    """Everything."""
+    FILTERED = "filtered"
+    """From the guest, only what comes from one of its address pairs; to it, everything."""
+    CLOSED = "closed"
+    """Nothing, either way."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PortSecurity:
+    """What a port lets through: Neutron's port security and administrative state.
+
+    :ivar allowed: where the mode is *filtered*, and empty elsewhere.
+    """
+
+    mode: SecurityMode
+    allowed: tuple[AddressPair, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.allowed and self.mode is not SecurityMode.FILTERED:
+            raise errors.InvalidParams(f"port security '{self.mode}' takes no address pairs")
+        if len(self.allowed) > MAX_ADDRESS_PAIRS:
+            raise errors.InvalidParams(f"a port has at most {MAX_ADDRESS_PAIRS} address pairs")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +315,7 @@ class Port:
 
     :ivar mode: ours, not QEMU's.
     :ivar queues: queue pairs on offer; a VM may use fewer, never more.
+    :ivar security: what it lets through; null: nobody has said, see :meth:`admits`.
     :ivar metadata: free text for operators (instance, project ...); no effect on traffic.
     """
 
@@ -170,6 +326,7 @@ class Port:
     mac: str
     mtu: int
     queues: int
+    security: PortSecurity | None = None
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -185,8 +342,13 @@ class Port:
             )
 
     def same_datapath(self, other: Port) -> bool:
-        """Tell whether *other* differs in nothing that a running VM could notice."""
-        return self == dataclasses.replace(other, metadata=self.metadata)
+        """Tell whether *other* can be had without closing this port's sessions."""
+        return self == dataclasses.replace(other, metadata=self.metadata, security=self.security)
+
+    def admits(self, network: Network) -> PortSecurity:
+        """Return the security in force while the port is on *network*."""
+        mode = SecurityMode.CLOSED if network.guarded else SecurityMode.OPEN
+        return self.security or PortSecurity(mode=mode)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 from vhost_brick_plugin.codec import param
-from vhost_brick_plugin.model import Mode, Network, Offer, Port, Session, Uplink
+from vhost_brick_plugin.model import Mode, Network, Offer, Port, PortSecurity, Session, Uplink
 from vhost_brick_plugin.report import BrickStats, Counters, Fault, GraphResult, WorkerStats
 
 API_VERSION = 1
@@ -158,6 +158,10 @@ class NetworkEnsure(Method[NetworkStatus]):
     network: str = param("The network's name.")
     mtu: int = param("Bytes of payload in a frame.", default=1500)
     uplinks: tuple[Uplink, ...] = param("All the uplinks it shall have.", default=())
+    guarded: bool = param(
+        "Ports pass nothing until their security is set: for networks that Neutron manages.",
+        default=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,6 +200,9 @@ class PortEnsure(Method[PortStatus]):
     mac: str | None = param("The guest's MAC; default: made from the id.", default=None)
     mtu: int | None = param("Default: the network's.", default=None)
     queues: int | None = param("Queue pairs on offer; default: [vhost] max_queues.", default=None)
+    security: PortSecurity | None = param(
+        "What it lets through; default: everything, or nothing on a guarded network.", default=None
+    )
     metadata: Mapping[str, str] | None = param("Free text for operators.", default=None)
     create_network: bool = param(
         "Make a missing network too, and remove it with its last port.", default=False
