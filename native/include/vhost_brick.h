@@ -23,7 +23,7 @@
 
 #define VB_NAME_MAX 128	   /* bytes of a brick's name, NUL included */
 #define VB_PATH_MAX 108	   /* bytes of a socket path, NUL included: sockaddr_un.sun_path */
-#define VB_DROPS_MAX 16	   /* room for drop reasons; vb_drop_name() names those in use */
+#define VB_DROPS_MAX 32	   /* room for drop reasons; vb_drop_name() names those in use */
 #define VB_WORKERS_MAX 32  /* poll workers */
 #define VB_QUEUES_MAX 64   /* queue pairs of a port: one bit each in a word */
 #define VB_SESSIONS_MAX 64 /* frontends at once on one server-mode port */
