@@ -41,9 +41,9 @@ static void snoop(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t
 	const struct rte_mbuf *m)
 {
 	struct switch_state *sw = node->state;
-	const struct vb_node *peer = node->links[from].peer;
+	uint32_t origin = vb_neigh_origin(vb_path_end(node, from)->name);
 
-	vb_neigh_snoop(&sw->neighbours, m, vb_neigh_origin(peer->brick->name), ctx->now_s);
+	vb_neigh_snoop(&sw->neighbours, m, origin, ctx->now_s);
 }
 
 static inline uint16_t classify(
@@ -181,8 +181,9 @@ static void announce(
 
 static void switch_edge_up(struct vb_brick *brick, uint16_t edge)
 {
+	const struct vb_node *node = &vb_graph_snapshot()->nodes[brick->node];
 	struct switch_state *sw = brick->state;
-	uint32_t origin = vb_neigh_origin(brick->edges[edge].peer->name);
+	uint32_t origin = vb_neigh_origin(vb_path_end(node, edge)->name);
 	struct vb_neigh known[ANNOUNCE_MAX];
 	uint32_t n = vb_neigh_list(&sw->neighbours, origin, false, now_s(), known, ANNOUNCE_MAX);
 
@@ -190,7 +191,7 @@ static void switch_edge_up(struct vb_brick *brick, uint16_t edge)
 	for (uint32_t i = 0; i < n; i++)
 		vb_mac_learn(&sw->macs, vb_mac_load(known[i].mac), edge, now_s());
 	n = vb_neigh_list(&sw->neighbours, origin, true, now_s(), known, ANNOUNCE_MAX);
-	announce(&vb_graph_snapshot()->nodes[brick->node], edge, known, n);
+	announce(node, edge, known, n);
 }
 
 static void switch_edge_gone(struct vb_brick *brick, uint16_t edge)

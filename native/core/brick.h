@@ -23,6 +23,9 @@
 #define VB_EDGES_MAX 8192 /* of one brick; an edge's index fits the MAC table's 16 bits */
 #define VB_NO_EDGE UINT16_MAX
 
+/* The other edge of a pair: see "onward". */
+#define VB_PARTNER(edge) ((edge) ^ 1)
+
 /* Rows of counters for who is no worker: the tap's thread, who holds vb_lock. */
 #define VB_ROW_HOST VB_WORKERS_MAX
 #define VB_ROW_CONTROL (VB_WORKERS_MAX + 1)
@@ -83,6 +86,11 @@ struct vb_brick_ops {
 struct vb_brick {
 	const struct vb_brick_ops *ops;
 	void *state;
+	/* Set before the brick is in the graph, by a bump in the wire, NULL elsewhere: the
+	 * brick it leads to.  Its edges come in pairs: an even one to who was joined to it,
+	 * and the odd one after it towards "onward".
+	 */
+	struct vb_brick *onward;
 	struct vb_counters *rows; /* VB_ROWS of them */
 	struct vb_edge *edges;	  /* guarded by vb_lock */
 	uint16_t nb_slots;	  /* length of edges */

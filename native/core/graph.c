@@ -130,13 +130,18 @@ static int publish(void)
 	return 0;
 }
 
+void vb_graph_synchronise(void)
+{
+	/* What rte_rcu_qsbr_synchronize() does, but inline: TSan can follow it. */
+	rte_rcu_qsbr_check(graph.rcu, rte_rcu_qsbr_start(graph.rcu), true);
+}
+
 /* Publish a smaller graph and wait until no worker runs an older one. */
 static void publish_and_wait(void)
 {
 	if (publish() != 0)
 		publish_snapshot(&empty);
-	/* What rte_rcu_qsbr_synchronize() does, but inline: TSan can follow it. */
-	rte_rcu_qsbr_check(graph.rcu, rte_rcu_qsbr_start(graph.rcu), true);
+	vb_graph_synchronise();
 	free_retired();
 }
 
@@ -169,6 +174,7 @@ struct vb_brick *vb_graph_first(void)
 	return graph.bricks;
 }
 
+/* An even one on a brick whose edges come in pairs: both of a pair come and go at once. */
 static int free_slot(struct vb_brick *b)
 {
 	struct vb_edge *edges;
@@ -179,14 +185,14 @@ static int free_slot(struct vb_brick *b)
 			return i;
 	if (b->nb_slots >= VB_EDGES_MAX)
 		return -ENOSPC;
-	n = b->nb_slots == 0 ? 1 : b->nb_slots * 2;
+	n = b->nb_slots == 0 ? 2 : b->nb_slots * 2;
 	edges = realloc(b->edges, n * sizeof(*edges));
 	if (edges == NULL)
 		return -ENOMEM;
 	memset(edges + b->nb_slots, 0, (n - b->nb_slots) * sizeof(*edges));
 	b->edges = edges;
 	b->nb_slots = n;
-	return n == 1 ? 0 : n / 2;
+	return n == 2 ? 0 : n / 2;
 }
 
 static void edge_set(struct vb_brick *a, uint16_t i, struct vb_brick *b, uint16_t j)
@@ -213,33 +219,43 @@ static void edge_up(struct vb_brick *brick, uint16_t index)
 		brick->ops->edge_up(brick, index);
 }
 
-int vb_graph_join(struct vb_brick *a, struct vb_brick *b,
-	void (*before_publish)(void *arg, uint16_t index), void *arg, uint16_t *index)
+static void edge_gone(struct vb_brick *brick, uint16_t index)
 {
-	int i = free_slot(a), j = free_slot(b), ret;
+	if (brick->ops->edge_gone != NULL)
+		brick->ops->edge_gone(brick, index);
+}
 
-	if (i < 0)
-		return i;
+/* Join a to b, and b to where it leads; the last edge of the path publishes them all. */
+static int path_join(struct vb_brick *a, uint16_t i, struct vb_brick *b)
+{
+	int j = free_slot(b), ret;
+
 	if (j < 0)
 		return j;
 	edge_set(a, i, b, j);
-	if (before_publish != NULL)
-		before_publish(arg, i);
-	ret = publish();
+	ret = b->onward != NULL ? path_join(b, VB_PARTNER(j), b->onward) : publish();
 	if (ret != 0) {
 		edge_clear(a, i);
 		return ret;
 	}
-	*index = i;
 	edge_up(a, i);
 	edge_up(b, j);
 	return 0;
 }
 
-static void edge_gone(struct vb_brick *brick, uint16_t index)
+int vb_graph_join(struct vb_brick *a, struct vb_brick *b,
+	void (*before_publish)(void *arg, uint16_t index), void *arg, uint16_t *index)
 {
-	if (brick->ops->edge_gone != NULL)
-		brick->ops->edge_gone(brick, index);
+	int i = free_slot(a), ret;
+
+	if (i < 0)
+		return i;
+	if (before_publish != NULL)
+		before_publish(arg, i);
+	ret = path_join(a, i, b);
+	if (ret == 0)
+		*index = i;
+	return ret;
 }
 
 void vb_graph_part(struct vb_brick *a, uint16_t index)
@@ -247,7 +263,11 @@ void vb_graph_part(struct vb_brick *a, uint16_t index)
 	struct vb_edge edge = a->edges[index];
 
 	edge_clear(a, index);
-	publish_and_wait();
+	/* The last edge of the path publishes that they are gone. */
+	if (edge.peer->onward != NULL)
+		vb_graph_part(edge.peer, VB_PARTNER(edge.peer_index));
+	else
+		publish_and_wait();
 	edge_gone(a, index);
 	edge_gone(edge.peer, edge.peer_index);
 }

@@ -9,6 +9,10 @@
  * removal return.  So nothing a worker can reach is ever freed under it, and
  * the forwarding path takes no lock.
  *
+ * A brick may be a bump in the wire (vb_brick's "onward"): whoever is joined to it is
+ * joined, through it, to the brick that it leads to.  All edges of such a path come in
+ * one snapshot and go in one, so a bump never finds only half of a pair.
+ *
  * vb_lock is the one lock of the control side.  It is held while waiting for
  * workers, so it must never be taken by who a worker may wait for: callbacks of
  * rte_vhost that run with a ring's access lock held (vring_state_changed,
@@ -59,15 +63,20 @@ void vb_graph_add(struct vb_brick *brick);
 
 /* The calls below want vb_lock held. */
 
-/* Join two bricks and publish; the index on a's side goes to *index.
- * before_publish, if not NULL, is called with a's index while no worker knows
- * of the edge yet.  -ENOSPC: too many edges.  -ENOMEM.
+/* Join a to b, and on to where b leads, and publish; the index on a's side goes to
+ * *index.  before_publish, if not NULL, is called with a's index while no worker
+ * knows of the edge yet.  -ENOSPC: too many edges.  -ENOMEM.
  */
 int vb_graph_join(struct vb_brick *a, struct vb_brick *b,
 	void (*before_publish)(void *arg, uint16_t index), void *arg, uint16_t *index);
 
-/* Part the edge, publish, wait for the workers, tell both bricks. */
+/* Part the edge, and the path that begins with it, publish, wait for the workers, tell
+ * the bricks.
+ */
 void vb_graph_part(struct vb_brick *a, uint16_t index);
+
+/* Return when no worker uses what it could have seen before the call. */
+void vb_graph_synchronise(void);
 
 /* Part all edges of a brick and take it out of the list. */
 void vb_graph_remove(struct vb_brick *brick);
@@ -84,6 +93,16 @@ void vb_graph_quiescent(uint32_t worker);
 
 /* The snapshot to run until the next quiescent state; never NULL. */
 const struct vb_snapshot *vb_graph_snapshot(void);
+
+/* The brick at the other end of the path that begins with an edge of node. */
+static inline const struct vb_brick *vb_path_end(const struct vb_node *node, uint16_t edge)
+{
+	const struct vb_link *link = &node->links[edge];
+
+	while (link->peer->brick->onward != NULL)
+		link = &link->peer->links[VB_PARTNER(link->peer_index)];
+	return link->peer->brick;
+}
 
 /* Hand packets over an edge; consumes them. */
 static inline void vb_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
