@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The vhost brick: one vhost-user socket, its frontends on the host's side, an
- * edge to the switch for each of them.
+ * edge to the graph for each of them.
  *
  * A frontend that connects becomes a session; when its device is ready the
  * session gets an edge and workers poll it; when rte_vhost says stop the edge is

@@ -56,7 +56,7 @@ struct vhost_connect {
 struct vhost_port {
 	struct vb_vhost_config config;
 	struct vb_brick *brick;
-	struct vb_brick *to; /* the switch */
+	struct vb_brick *to; /* the port's antispoof brick */
 	uint32_t max_frame;
 	uint32_t fault;			/* enum vb_fault; atomic */
 	uint32_t unready;		/* frontends in a row that left before they were ready */

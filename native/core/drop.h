@@ -14,6 +14,15 @@
 	X(HAIRPIN, "hairpin", "the destination is where the frame came from")                     \
 	X(BAD_SOURCE, "bad_source", "the source address is a group address or zero")              \
 	X(RESERVED, "reserved", "link-local group address 01:80:c2:00:00:0x, never forwarded")    \
+	X(BAD_HEADER, "bad_header", "a header is cut short, malformed, or hides what follows it") \
+	X(TAGGED, "tagged", "a VLAN tag where none may be")                                       \
+	X(PORT_CLOSED, "port_closed", "the port is closed: it passes nothing, either way")        \
+	X(SPOOFED_MAC, "spoofed_mac", "the guest may not send from this MAC address")             \
+	X(SPOOFED_IP, "spoofed_ip", "the guest may not send from this IP address")                \
+	X(SPOOFED_ARP, "spoofed_arp", "ARP that claims an address that the guest may not use")    \
+	X(SPOOFED_ND, "spoofed_nd", "IPv6 neighbour discovery that claims such an address")       \
+	X(ROGUE_RA, "rogue_ra", "an IPv6 router advertisement or redirect by a guest")            \
+	X(ROGUE_DHCP, "rogue_dhcp", "a DHCP server's answer by a guest")                          \
 	X(NO_PEER, "no_peer", "nothing is joined to the other end")                               \
 	X(NO_BUFFER, "no_buffer", "no packet buffer was free: raise [dpdk] mbufs")                \
 	X(IO_ERROR, "io_error", "the kernel refused the frame")

@@ -27,6 +27,7 @@
 #define VB_WORKERS_MAX 32  /* poll workers */
 #define VB_QUEUES_MAX 64   /* queue pairs of a port: one bit each in a word */
 #define VB_SESSIONS_MAX 64 /* frontends at once on one server-mode port */
+#define VB_PAIRS_MAX 128   /* address pairs of a port */
 
 /* A packet function in the graph: vhost, switch or tap. */
 struct vb_brick;
@@ -93,6 +94,38 @@ int vb_tap_set_mtu(struct vb_brick *brick, uint32_t mtu);
 
 /* ---- ports ---- */
 
+enum vb_security_mode {
+	VB_SECURITY_OPEN = 0,	  /* everything passes */
+	VB_SECURITY_FILTERED = 1, /* everything to the guest; from it what its pairs allow */
+	VB_SECURITY_CLOSED = 2,	  /* nothing passes, either way */
+};
+
+/* Addresses that a guest may send from. */
+struct vb_address_pair {
+	uint8_t mac[6];	     /* of one station: no group, not zero */
+	uint8_t family;	     /* 4, 6, or 0: every address goes with this MAC */
+	uint8_t prefix_len;  /* bits of address that count: 0 to 32 or 128 */
+	uint8_t address[16]; /* network byte order; IPv4 in the first four */
+};
+
+struct vb_security {
+	uint32_t mode;	   /* enum vb_security_mode */
+	uint32_t nb_pairs; /* at most VB_PAIRS_MAX; FILTERED alone uses them */
+	const struct vb_address_pair *pairs;
+};
+
+/* Create what stands between a port and its switch "to": one a port, always.  The IPv6
+ * link-local address that follows from a pair's MAC is allowed with it.  Its counters
+ * are the drops only.  -EINVAL: security is out of range.
+ */
+int vb_antispoof_create(const char *name, const struct vb_security *security, struct vb_brick *to,
+	struct vb_brick **out);
+
+/* Take over other rules; returns when no worker uses the old ones.  What passes under
+ * both is not disturbed.  -EINVAL.
+ */
+int vb_antispoof_set(struct vb_brick *brick, const struct vb_security *security);
+
 struct vb_vhost_config {
 	char path[VB_PATH_MAX];
 	bool client;	   /* we connect and reconnect; else we listen */
@@ -104,7 +137,8 @@ struct vb_vhost_config {
 /* The feature bits that this datapath offers a new port. */
 uint64_t vb_vhost_features(void);
 
-/* Serve a vhost-user socket whose sessions are edges to the switch "to".
+/* Serve a vhost-user socket; each session is a path through "to", the port's antispoof
+ * brick, to its switch.
  *
  * Server: listens when this returns; the path must not exist.  Client: a
  * thread retries from now on; the path is never created nor unlinked.
@@ -131,13 +165,14 @@ const char *vb_vhost_fault(struct vb_brick *brick);
 /* ---- all bricks ---- */
 
 /* Take a brick out of the graph, wait until no worker uses it, and free it with
- * its edges.  A switch must have no edges left (-EBUSY).
+ * its edges.  A switch or antispoof must have no edges left (-EBUSY); what a brick was
+ * created "to" goes after it.
  * Not from within an event thread.
  */
 int vb_brick_destroy(struct vb_brick *brick);
 
 /* "Peer" is the host's side of a brick: the guest, or the kernel interface.
- * A switch has none and uses only the drops.
+ * A switch and an antispoof have none and use only the drops.
  */
 struct vb_stats {
 	uint64_t from_peer_packets;
