@@ -129,6 +129,7 @@ class DpdkDatapath(base.Datapath):
         self._uplinks: dict[tuple[str, str], Any] = {}
         self._ports: dict[str, Port] = {}
         self._bricks: dict[str, Any] = {}
+        self._guards: dict[str, Any] = {}
 
     # -- life --
 
@@ -173,6 +174,7 @@ class DpdkDatapath(base.Datapath):
         self._uplinks.clear()
         self._ports.clear()
         self._bricks.clear()
+        self._guards.clear()
 
     def info(self) -> Mapping[str, str]:
         workers = self._options.worker_cores
@@ -283,15 +285,23 @@ class DpdkDatapath(base.Datapath):
         config.client = port.mode is Mode.CLIENT
         config.features, config.queues, config.mtu = offer.features, offer.queues, offer.mtu
         out = ffi.new("struct vb_brick **")
-        result = lib.vb_vhost_create(f"vhost/{port.id}".encode(), config, switch, out)
+        security = ffi.new("struct vb_security *", {"mode": lib.VB_SECURITY_OPEN})
+        guard_name = f"antispoof/{port.id}".encode()
+        _check(lib.vb_antispoof_create(guard_name, security, switch, out), f"port {port.id}")
+        guard = out[0]
+        result = lib.vb_vhost_create(f"vhost/{port.id}".encode(), config, guard, out)
+        if result < 0:
+            lib.vb_brick_destroy(guard)
         _check(result, f"port {port.id} at {port.socket_path}")
         self._bricks[port.id] = out[0]
+        self._guards[port.id] = guard
         self._ports[port.id] = port
 
     def port_remove(self, id: str) -> None:
         brick = self._brick(id)
         _check(lib.vb_brick_destroy(brick), f"port {id}")
-        del self._bricks[id], self._ports[id]
+        _check(lib.vb_brick_destroy(self._guards[id]), f"port {id}")
+        del self._bricks[id], self._guards[id], self._ports[id]
 
     def port_update(self, port: Port) -> None:
         self._brick(port.id)
