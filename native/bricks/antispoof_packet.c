@@ -23,6 +23,9 @@
 #define ARP 28
 #define UDP 8
 
+#define IP4_MORE_FRAGMENTS 0x2000
+#define IP4_OFFSET 0x1fff
+
 /* All that is looked at: longer chains of headers than fit are dropped. */
 #define HEADERS_MAX 512u
 #define EXTENSIONS_MAX 8
@@ -121,7 +124,7 @@ static enum vb_drop check_ip4(const struct antispoof_rules *rules, const struct 
 {
 	const uint8_t *ip = f->p + ETH, *udp;
 	bool no_address_yet = false;
-	uint32_t header, total;
+	uint32_t header, total, fragment;
 
 	if (f->seen < ETH + IP4)
 		return DROP(BAD_HEADER);
@@ -129,15 +132,16 @@ static enum vb_drop check_ip4(const struct antispoof_rules *rules, const struct 
 	total = load16(ip + 2);
 	if (ip[0] >> 4 != 4 || header < IP4 || total < header || total > f->size - ETH)
 		return DROP(BAD_HEADER);
-	/* Later fragments (of an offset above 0) have no UDP header. */
-	if (ip[9] == PROTO_UDP && (load16(ip + 6) & 0x1fff) == 0) {
+	/* Later fragments, with an offset above 0, have no UDP header. */
+	fragment = load16(ip + 6) & (IP4_MORE_FRAGMENTS | IP4_OFFSET);
+	if (ip[9] == PROTO_UDP && (fragment & IP4_OFFSET) == 0) {
 		if (total < header + UDP)
 			return DROP(BAD_HEADER);
 		udp = ip + header;
 		if (from_dhcp_server(udp, DHCP_SERVER, DHCP_CLIENT))
 			return DROP(ROGUE_DHCP);
 		no_address_yet = load16(udp) == DHCP_CLIENT && load16(udp + 2) == DHCP_SERVER &&
-				 all_zero(ip + 12, 4);
+				 all_zero(ip + 12, 4) && fragment == 0;
 	}
 	if (no_address_yet || antispoof_allows(rules, f->mac, ANTISPOOF_IP4, ip + 12))
 		return PASS;

@@ -90,21 +90,23 @@ static uint64_t taken(struct vb_brick *brick)
 static void bricks_come_and_go_under_traffic(void **state)
 {
 	const struct vb_switch_config config = {.mac_table_size = 64, .mac_ageing_s = 300};
-	struct vb_brick *sw, *steady[2];
+	const struct vb_security security = {.mode = VB_SECURITY_OPEN};
+	struct vb_brick *sw, *bump, *steady[2];
 
 	(void)state;
 	harness_start(2);
 	assert_int_equal(vb_switch_create("switch", &config, &sw), 0);
+	assert_int_equal(vb_antispoof_create("antispoof", &security, sw, &bump), 0);
 	for (int i = 0; i < 2; i++) {
 		steady[i] = spring_create();
-		join(steady[i], sw);
+		join(steady[i], i == 0 ? sw : bump);
 	}
 	for (int i = 0; i < ROUNDS; i++) {
 		struct vb_brick *guest = spring_create();
 
-		join(guest, sw);
+		join(guest, i % 4 == 0 ? sw : bump);
 		/* Now and then let it be really used before it goes. */
-		if (i % 50 == 0)
+		if (i % 50 < 2)
 			harness_wait(taken(guest) > 0);
 		assert_int_equal(vb_brick_destroy(guest), 0);
 	}
@@ -115,6 +117,7 @@ static void bricks_come_and_go_under_traffic(void **state)
 	}
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(vb_brick_destroy(steady[i]), 0);
+	assert_int_equal(vb_brick_destroy(bump), 0);
 	assert_int_equal(vb_brick_destroy(sw), 0);
 	assert_int_equal(harness_in_use(), 0);
 }

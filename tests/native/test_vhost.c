@@ -20,23 +20,26 @@
 #include "core/fault.h"
 
 static char dir[64];
-static struct vb_brick *sw;
+static struct vb_brick *sw, *guard;
 
 static int setup(void **state)
 {
 	const struct vb_switch_config config = {.mac_table_size = 64, .mac_ageing_s = 300};
+	const struct vb_security security = {.mode = VB_SECURITY_OPEN};
 
 	(void)state;
 	harness_start(1);
 	strcpy(dir, "/tmp/vb-test-XXXXXX");
 	assert_non_null(mkdtemp(dir));
 	assert_int_equal(vb_switch_create("switch", &config, &sw), 0);
+	assert_int_equal(vb_antispoof_create("antispoof/p", &security, sw, &guard), 0);
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
+	assert_int_equal(vb_brick_destroy(guard), 0);
 	assert_int_equal(vb_brick_destroy(sw), 0);
 	return rmdir(dir);
 }
@@ -52,7 +55,7 @@ static struct vb_vhost_config config_for(const char *name, bool client)
 
 static int create(const struct vb_vhost_config *config, struct vb_brick **out)
 {
-	return vb_vhost_create("vhost/p", config, sw, out);
+	return vb_vhost_create("vhost/p", config, guard, out);
 }
 
 static bool exists(const char *path)
