@@ -39,14 +39,15 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def from_json(cls: type[T], data: Any, where: str = "") -> T:
+def from_json(cls: type[T], data: Any, where: str = "", *, newer: bool = False) -> T:
     """Build a *cls* out of parsed JSON.
 
     :param where: what to call the value in an error, such as ``port_ensure``.
+    :param newer: who wrote it may know more than we do: unknown keys are left out.
     :raises errors.InvalidParams: a key is missing or unknown, or a value has
         the wrong type; the message names it by its path.
     """
-    result = _decode(cls, data, where or cls.__name__)
+    result = _decode(cls, data, where or cls.__name__, newer)
     return typing.cast(T, result)
 
 
@@ -78,14 +79,14 @@ def _wrong(where: str, hint: Any, data: Any) -> errors.InvalidParams:
     return errors.InvalidParams(f"{where} must be {type_name(hint)}, not {shown}")
 
 
-def _decode(hint: Any, data: Any, where: str) -> Any:
+def _decode(hint: Any, data: Any, where: str, newer: bool) -> Any:
     origin = typing.get_origin(hint)
     if hint is Any:
         return data
     if origin in (typing.Union, types.UnionType):
-        return _decode_union(hint, data, where)
+        return _decode_union(hint, data, where, newer)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _decode_dataclass(hint, data, where)
+        return _decode_dataclass(hint, data, where, newer)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         try:
             return hint(data)
@@ -95,12 +96,12 @@ def _decode(hint: Any, data: Any, where: str) -> Any:
         if not isinstance(data, list):
             raise _wrong(where, hint, data)
         item = typing.get_args(hint)[0]
-        return origin(_decode(item, v, f"{where}[{i}]") for i, v in enumerate(data))
+        return origin(_decode(item, v, f"{where}[{i}]", newer) for i, v in enumerate(data))
     if origin is collections.abc.Mapping:
         if not isinstance(data, dict):
             raise _wrong(where, hint, data)
         item = typing.get_args(hint)[1]
-        return {k: _decode(item, v, f"{where}.{k}") for k, v in data.items()}
+        return {k: _decode(item, v, f"{where}.{k}", newer) for k, v in data.items()}
     return _decode_scalar(hint, data, where)
 
 
@@ -115,23 +116,23 @@ def _decode_scalar(hint: Any, data: Any, where: str) -> Any:
     return data
 
 
-def _decode_union(hint: Any, data: Any, where: str) -> Any:
+def _decode_union(hint: Any, data: Any, where: str, newer: bool) -> Any:
     args = typing.get_args(hint)
     if data is None and type(None) in args:
         return None
     rest = [a for a in args if a is not type(None)]
     if len(rest) != 1:
         raise TypeError(f"{where}: only 'X | None' unions have a codec")
-    return _decode(rest[0], data, where)
+    return _decode(rest[0], data, where, newer)
 
 
-def _decode_dataclass(cls: type, data: Any, where: str) -> Any:
+def _decode_dataclass(cls: type, data: Any, where: str, newer: bool) -> Any:
     if not isinstance(data, dict):
         raise errors.InvalidParams(f"{where} must be an object, not {type(data).__name__}")
     hints = _hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     unknown = sorted(set(data) - set(fields))
-    if unknown:
+    if unknown and not newer:
         raise errors.InvalidParams(
             f"{where} has no parameter {unknown[0]!r}",
             hint="Known parameters: " + (", ".join(fields) or "none") + ".",
@@ -145,4 +146,5 @@ def _decode_dataclass(cls: type, data: Any, where: str) -> Any:
     ]
     if missing:
         raise errors.InvalidParams(f"{where} lacks the parameter {missing[0]!r}")
-    return cls(**{n: _decode(hints[n], v, f"{where}.{n}") for n, v in data.items()})
+    known = {n: v for n, v in data.items() if n in fields}
+    return cls(**{n: _decode(hints[n], v, f"{where}.{n}", newer) for n, v in known.items()})

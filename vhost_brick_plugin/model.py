@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import ipaddress
+import itertools
+import operator
 import os.path
 import re
 from collections.abc import Mapping
@@ -134,14 +136,21 @@ def check_socket_path(path: str) -> None:
         )
 
 
-def check_address(what: str, address: str) -> None:
-    """Raise InvalidParams unless *address* is a plain IPv4 or IPv6 address of one host."""
+def normalise_address(what: str, address: str) -> str:
+    """Return *address* in its usual form; raise InvalidParams if it is not that of one host."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        raise errors.InvalidParams(f"{what}: {address!r} is not an IP address") from None
-    if parsed.is_multicast or parsed.is_unspecified:
-        raise errors.InvalidParams(f"{what}: {address} is not the address of a host")
+        raise errors.InvalidParams(
+            f"{what}: {address!r} is not an IP address", hint="Write 192.0.2.7 or fd00::7"
+        ) from None
+    # A scope ("%eth0") means something on one host only.
+    if parsed.is_multicast or parsed.is_unspecified or "%" in address:
+        raise errors.InvalidParams(
+            f"{what}: {address} is not the address of a host",
+            hint="Give a unicast address without a scope.",
+        )
+    return str(parsed)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +159,7 @@ class Tunnel:
 
     :ivar vni: the VXLAN network identifier, 1 to :data:`MAX_VNI`.
     :ivar local: this host's address, IPv4 or IPv6: packets leave from it and arrive at it.
-    :ivar remotes: the hosts that have the network too, of the same family, at most
+    :ivar remotes: the hosts that have the network too, of the same family, sorted, at most
         :data:`MAX_REMOTES`; from no other host is a packet taken.
     :ivar port: the UDP port, the same on all hosts.
     """
@@ -167,27 +176,36 @@ class Tunnel:
                 f"VNI {self.vni} is out of range", hint="Use 1 to 16777215."
             )
         if not 1 <= self.port <= 65535:
-            raise errors.InvalidParams(f"{what}: UDP port {self.port} is out of range")
-        check_address(what, self.local)
-        if len(self.remotes) > MAX_REMOTES:
-            raise errors.InvalidParams(f"{what}: more than {MAX_REMOTES} remote hosts")
-        family = ipaddress.ip_address(self.local).version
-        for remote in self.remotes:
-            check_address(what, remote)
-            if ipaddress.ip_address(remote).version != family or remote == self.local:
+            raise errors.InvalidParams(
+                f"{what}: UDP port {self.port} is out of range", hint="Use 1 to 65535."
+            )
+        local = normalise_address(what, self.local)
+        remotes = tuple(sorted({normalise_address(what, r) for r in self.remotes}))
+        object.__setattr__(self, "local", local)
+        object.__setattr__(self, "remotes", remotes)
+        if len(remotes) > MAX_REMOTES:
+            raise errors.InvalidParams(
+                f"{what}: {len(remotes)} remote hosts", hint=f"At most {MAX_REMOTES} are possible."
+            )
+        family = ipaddress.ip_address(local).version
+        for remote in remotes:
+            if ipaddress.ip_address(remote).version != family or remote == local:
                 raise errors.InvalidParams(
-                    f"{what}: {remote} cannot be a remote host of {self.local}",
+                    f"{what}: {remote} cannot be a remote host of {local}",
                     hint="Name other hosts, by addresses of the same family.",
                 )
 
-    def same_endpoint(self, other: Tunnel) -> bool:
-        """Tell whether *other* differs in its remote hosts only."""
-        return self == dataclasses.replace(other, remotes=self.remotes)
+    @property
+    def endpoint(self) -> tuple[int, str, int]:
+        """What no two tunnels of a host share; all but the remote hosts."""
+        return self.vni, self.local, self.port
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Uplink:
     """One connection of a network to the world outside.
+
+    A name is one interface's on the whole host, whatever its kind.
 
     :ivar name: of a tap: the kernel interface, at most 15 bytes; of a nic: its name under
         ``[dpdk] nic``; of a vxlan: any name, such as ``vxlan-1001``.
@@ -216,19 +234,25 @@ class Uplink:
         is_vxlan = self.kind is UplinkKind.VXLAN
         if is_vxlan != (self.tunnel is not None) or (is_vxlan and self.vlan is not None):
             raise errors.InvalidParams(
-                f"uplink {self.name}: a vxlan has a tunnel and no VLAN, and nothing else has one"
+                f"uplink {self.name} of kind {self.kind}: a tunnel or VLAN is missing or too many",
+                hint="A vxlan has a tunnel and no VLAN; a tap or nic may have a VLAN.",
             )
 
     @property
-    def key(self) -> tuple[UplinkKind, str, int | None]:
-        """What tells it from the other uplinks: all that cannot change under traffic,
-        a tunnel's end point aside."""
-        return self.kind, self.name, self.vlan
+    def place(self) -> tuple[object, ...]:
+        """All of it that cannot change under traffic."""
+        return self.kind, self.name, self.vlan, self.tunnel and self.tunnel.endpoint
 
-    @property
-    def device(self) -> tuple[UplinkKind, str]:
-        """The interface behind it, which networks share if it is a trunk."""
-        return self.kind, self.name
+    def __str__(self) -> str:
+        vlan = "" if self.vlan is None else f" VLAN {self.vlan}"
+        return f"{self.kind.value} {self.name}{vlan}"
+
+    def clashes(self, other: Uplink) -> bool:
+        """Tell whether one host cannot have both."""
+        if self.name == other.name:
+            shared = self.kind is other.kind and None not in (self.vlan, other.vlan)
+            return not shared or self.vlan == other.vlan
+        return bool(self.tunnel and other.tunnel and self.tunnel.endpoint == other.tunnel.endpoint)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,11 +273,12 @@ class Network:
     def __post_init__(self) -> None:
         check_name("network", self.name)
         check_mtu(f"network {self.name}", self.mtu)
-        keys = [u.key for u in self.uplinks]
-        if len(set(keys)) != len(keys):
-            raise errors.InvalidParams(
-                f"network {self.name}: an uplink is named twice", hint="Name each uplink once."
-            )
+        for one, other in itertools.combinations(self.uplinks, 2):
+            if one.clashes(other):
+                raise errors.InvalidParams(
+                    f"network {self.name} cannot have both {one} and {other}",
+                    hint="Name each uplink once, and each VLAN or VNI of it once.",
+                )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +299,8 @@ class AddressPair:
             return
         try:
             network = ipaddress.ip_network(self.ip, strict=False)
+            if "%" in self.ip:
+                raise ValueError("a scope")
         except ValueError:
             raise errors.InvalidParams(
                 f"{self.ip!r} is not an IP address or prefix", hint="Write 192.0.2.7 or fd00::/64"
@@ -296,17 +323,29 @@ class SecurityMode(enum.StrEnum):
 class PortSecurity:
     """What a port lets through: Neutron's port security and administrative state.
 
-    :ivar allowed: where the mode is *filtered*, and empty elsewhere.
+    :ivar allowed: where the mode is *filtered*, and empty elsewhere; sorted.
     """
 
     mode: SecurityMode
     allowed: tuple[AddressPair, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.allowed and self.mode is not SecurityMode.FILTERED:
-            raise errors.InvalidParams(f"port security '{self.mode}' takes no address pairs")
-        if len(self.allowed) > MAX_ADDRESS_PAIRS:
-            raise errors.InvalidParams(f"a port has at most {MAX_ADDRESS_PAIRS} address pairs")
+        pairs = sorted(set(self.allowed), key=lambda pair: (pair.mac, pair.ip or ""))
+        object.__setattr__(self, "allowed", tuple(pairs))
+        if pairs and self.mode is not SecurityMode.FILTERED:
+            raise errors.InvalidParams(
+                f"port security '{self.mode}' takes no address pairs",
+                hint=f"Set the mode '{SecurityMode.FILTERED}', or leave them out.",
+            )
+        if len(pairs) > MAX_ADDRESS_PAIRS:
+            raise errors.InvalidParams(
+                f"{len(pairs)} address pairs for one port",
+                hint=f"At most {MAX_ADDRESS_PAIRS} are possible.",
+            )
+
+
+OPEN = PortSecurity(mode=SecurityMode.OPEN)
+CLOSED = PortSecurity(mode=SecurityMode.CLOSED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,12 +382,16 @@ class Port:
 
     def same_datapath(self, other: Port) -> bool:
         """Tell whether *other* can be had without closing this port's sessions."""
-        return self == dataclasses.replace(other, metadata=self.metadata, security=self.security)
+        return _datapath_part(self) == _datapath_part(other)
 
     def admits(self, network: Network) -> PortSecurity:
         """Return the security in force while the port is on *network*."""
-        mode = SecurityMode.CLOSED if network.guarded else SecurityMode.OPEN
-        return self.security or PortSecurity(mode=mode)
+        return self.security or (CLOSED if network.guarded else OPEN)
+
+
+_datapath_part = operator.attrgetter(
+    *(f.name for f in dataclasses.fields(Port) if f.name not in ("security", "metadata"))
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

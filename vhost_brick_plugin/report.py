@@ -26,7 +26,7 @@ class BrickStats:
 
     brick: str = param("The brick's name.")
     kind: str = param("vhost, switch, tap ...")
-    network: str = param("The network it belongs to.")
+    network: str = param("The network it belongs to; empty: part of a trunk, which many share.")
     counters: Counters = param("Its counters.")
 
 
@@ -48,7 +48,7 @@ class GraphNode:
 
     name: str = param("The brick's name.")
     kind: str = param("vhost, switch, tap ...")
-    network: str = param("The network it belongs to.")
+    network: str = param("The network it belongs to; empty: part of a trunk, which many share.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,20 +9,27 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vhost_brick_plugin import errors, model, netlink
+from vhost_brick_plugin import errors, model
 from vhost_brick_plugin.datapath.base import Datapath, Options
-from vhost_brick_plugin.model import Mode, Network, Offer, Port, Uplink, UplinkKind
+from vhost_brick_plugin.model import (
+    AddressPair,
+    Mode,
+    Network,
+    Offer,
+    Port,
+    PortSecurity,
+    SecurityMode,
+)
 
 VERSION_1, RING_PACKED = 1 << 32, 1 << 34
 NETWORK = Network(name="n")
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="interfaces take root")
 BOTH = pytest.mark.parametrize("mode", list(Mode))
 
 MakePort = Callable[..., Port]
@@ -40,6 +47,7 @@ def make_port(directory: Path) -> MakePort:
             "mac": model.default_mac(id),
             "mtu": 1500,
             "queues": 1,
+            "security": model.OPEN,
         }
         return Port(id=id, **(values | changes))
 
@@ -81,6 +89,8 @@ def test_info_is_text(datapath: Datapath) -> None:
     info = datapath.info()
     assert info
     assert all(isinstance(k, str) and isinstance(v, str) for k, v in info.items())
+    assert info["uplinks"] == "tap, nic, vxlan"
+    assert info["nics"] == "ring0, ring1"
 
 
 def test_nothing_is_stalled(datapath: Datapath) -> None:
@@ -94,14 +104,15 @@ def test_there_is_a_worker(datapath: Datapath) -> None:
 STOP = """
 import importlib, sys
 from tests.contract.conftest import OPTIONS
-from vhost_brick_plugin.model import Mode, Network, Port
+from vhost_brick_plugin.model import OPEN, Mode, Network, Port
 module, _, name = sys.argv[1].partition(":")
 datapath = getattr(importlib.import_module(module), name)()
 datapath.start(OPTIONS)
 datapath.network_add(Network(name="n"))
 for mode in Mode:
     port = Port(id=mode.value, network="n", mode=mode, socket_path=f"{sys.argv[2]}/{mode.value}",
-                mac="52:54:00:00:00:0" + str(len(mode.value)), mtu=1500, queues=1)
+                mac="52:54:00:00:00:0" + str(len(mode.value)), mtu=1500, queues=1,
+                security=OPEN)
     datapath.port_add(port, datapath.offer(port))
 datapath.stop()
 """
@@ -147,48 +158,6 @@ def test_a_network_with_a_port_stays(datapath: Datapath, add: Callable[..., Port
 def test_an_unknown_network(datapath: Datapath, method: str) -> None:
     with pytest.raises(errors.NetworkNotFound):
         getattr(datapath, method)("nope")
-
-
-@pytest.fixture
-def tap() -> Iterator[Uplink]:
-    name = f"vbc{os.getpid() % 100000}"
-    netlink.ensure_tap(name, 1500)
-    yield Uplink(kind=UplinkKind.TAP, name=name)
-    netlink.remove_tap(name)
-
-
-@needs_root
-def test_an_uplink_comes_and_goes(datapath: Datapath, tap: Uplink) -> None:
-    datapath.network_add(NETWORK)
-    datapath.uplink_add("n", tap)
-    (node,) = [n for n in datapath.graph().nodes if n.kind == "tap"]
-    assert node.network == "n"
-    (edge,) = datapath.graph().edges
-    assert {edge.a, edge.b} == set(bricks(datapath))
-    datapath.network_update(dataclasses.replace(NETWORK, mtu=1400))
-    with pytest.raises(errors.NetworkInUse):
-        datapath.network_remove("n")
-    datapath.uplink_remove("n", tap)
-    assert len(bricks(datapath)) == 1
-    assert tap.name in {name for _, name in socket.if_nameindex()}
-
-
-@needs_root
-def test_an_uplink_joins_once(datapath: Datapath, tap: Uplink) -> None:
-    datapath.network_add(NETWORK)
-    datapath.network_add(Network(name="m"))
-    datapath.uplink_add("n", tap)
-    before = bricks(datapath)
-    for network in ("n", "m"):
-        with pytest.raises(errors.UplinkError):
-            datapath.uplink_add(network, tap)
-    assert bricks(datapath) == before
-
-
-def test_an_unknown_uplink(datapath: Datapath) -> None:
-    datapath.network_add(NETWORK)
-    with pytest.raises(errors.UplinkError):
-        datapath.uplink_remove("n", Uplink(kind=UplinkKind.TAP, name="nope"))
 
 
 # -- ports -------------------------------------------------------------------
@@ -256,7 +225,7 @@ def test_an_id_is_new(datapath: Datapath, add: Callable[..., Port], mode: Mode) 
     other = dataclasses.replace(port, socket_path=port.socket_path + "2")
     with pytest.raises(errors.DatapathError):
         datapath.port_add(other, datapath.offer(other))
-    assert len(bricks(datapath)) == 2
+    assert len(bricks(datapath)) == 3
     assert not os.path.lexists(other.socket_path)
 
 
@@ -266,7 +235,7 @@ def test_a_path_is_new(datapath: Datapath, add: Callable[..., Port], mode: Mode)
     other = dataclasses.replace(port, id="q")
     with pytest.raises(errors.DatapathError):
         datapath.port_add(other, datapath.offer(other))
-    assert len(bricks(datapath)) == 2
+    assert len(bricks(datapath)) == 3
     assert answers(port.socket_path) is (mode is Mode.SERVER)
 
 
@@ -303,7 +272,7 @@ def test_more_features_than_there_are_is_an_error(
 def test_an_old_offer_is_taken(datapath: Datapath, make_port: MakePort, mode: Mode) -> None:
     datapath.network_add(NETWORK)
     datapath.port_add(make_port(mode=mode), Offer(features=VERSION_1, queues=4, mtu=9000))
-    assert len(bricks(datapath)) == 2
+    assert len(bricks(datapath)) == 3
 
 
 def test_a_port_needs_its_network(datapath: Datapath, make_port: MakePort) -> None:
@@ -318,6 +287,40 @@ def test_metadata_changes_in_place(datapath: Datapath, add: Callable[..., Port])
     inode = os.stat(port.socket_path).st_ino
     datapath.port_update(dataclasses.replace(port, metadata={"a": "b"}))
     assert os.stat(port.socket_path).st_ino == inode
+
+
+PAIRS = tuple(
+    AddressPair(mac=f"52:54:00:00:00:{i:02x}", ip=ip)
+    for i, ip in enumerate([None, "192.0.2.7", "198.51.100.0/24", "fd00::7", "fd00:1::/64"])
+)
+MANY_PAIRS = tuple(
+    AddressPair(mac="52:54:00:00:00:01", ip=f"10.0.0.{i}") for i in range(model.MAX_ADDRESS_PAIRS)
+)
+SECURITIES = [
+    model.OPEN,
+    model.CLOSED,
+    *(
+        PortSecurity(mode=SecurityMode.FILTERED, allowed=allowed)
+        for allowed in ((), PAIRS, MANY_PAIRS)
+    ),
+]
+
+
+@pytest.mark.parametrize("security", SECURITIES)
+def test_a_port_has_its_security_from_the_start(
+    datapath: Datapath, add: Callable[..., Port], security: PortSecurity
+) -> None:
+    port = add(security=security)
+    assert answers(port.socket_path)
+
+
+def test_security_changes_in_place(datapath: Datapath, add: Callable[..., Port]) -> None:
+    port = add()
+    inode = os.stat(port.socket_path).st_ino
+    for security in SECURITIES:
+        datapath.port_update(dataclasses.replace(port, security=security))
+    assert os.stat(port.socket_path).st_ino == inode
+    assert dict(datapath.port_info("p").counters.drops) == {}
 
 
 @pytest.mark.parametrize("method", ["port_remove", "port_info"])
@@ -341,13 +344,17 @@ def test_the_graph_names_everything_once_and_in_order(
         add(id, network=network)
     nodes = datapath.graph().nodes
     assert [n.name for n in nodes] == [
+        "antispoof/a",
+        "antispoof/b:2",
+        "antispoof/c",
         "switch/m",
         "switch/n",
         "vhost/a",
         "vhost/b:2",
         "vhost/c",
     ]
-    assert [n.network for n in nodes] == ["m", "n", "m", "n", "n"]
+    assert [n.network for n in nodes] == ["m", "n", "n", "m", "n", "m", "n", "n"]
+    assert {n.kind for n in nodes} == {"antispoof", "switch", "vhost"}
     assert datapath.graph().edges == ()
     assert [(b.brick, b.kind) for b in datapath.brick_stats()] == [(n.name, n.kind) for n in nodes]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from vhost_brick_plugin import codec, errors
 from vhost_brick_plugin.api import methods, wire
-from vhost_brick_plugin.model import Mode, Network, Offer, Port
+from vhost_brick_plugin.model import OPEN, Mode, Network, Offer, Port
 from vhost_brick_plugin.report import Counters
 
 Answers = Mapping[type[methods.Method[Any]], Any]
@@ -106,6 +106,7 @@ def port_status(id: str = "p1", **changes: Any) -> methods.PortStatus:
     status: dict[str, Any] = {
         "state": "running",
         "sessions": (),
+        "security": OPEN,
         "counters": counters(),
         "offer": Offer(features=0x130000000, queues=4, mtu=1500),
     }

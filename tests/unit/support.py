@@ -17,7 +17,7 @@ from vhost_brick_plugin.daemon.state import Entry, State
 from vhost_brick_plugin.daemon.store import Store
 from vhost_brick_plugin.datapath.base import Options
 from vhost_brick_plugin.datapath.fake import FakeDatapath
-from vhost_brick_plugin.model import Mode, Network, Offer, Port, Uplink, UplinkKind
+from vhost_brick_plugin.model import OPEN, Mode, Network, Offer, Port, Tunnel, Uplink, UplinkKind
 
 
 def port(id: str = "p", **changes: Any) -> Port:
@@ -29,6 +29,7 @@ def port(id: str = "p", **changes: Any) -> Port:
         "mac": f"52:54:00:00:00:{sum(id.encode()) % 256:02x}",
         "mtu": 1500,
         "queues": 1,
+        "security": OPEN,
     }
     return Port(id=id, **{**values, **changes})
 
@@ -39,12 +40,32 @@ def entry(id: str = "p", **changes: Any) -> Entry:
     return Entry(port=made, offer=Offer(features=1 << 32, queues=made.queues, mtu=made.mtu))
 
 
-def tap(name: str) -> Uplink:
-    return Uplink(kind=UplinkKind.TAP, name=name)
+def tap(name: str, vlan: int | None = None) -> Uplink:
+    return Uplink(kind=UplinkKind.TAP, name=name, vlan=vlan)
+
+
+def nic(name: str, vlan: int | None = None) -> Uplink:
+    return Uplink(kind=UplinkKind.NIC, name=name, vlan=vlan)
+
+
+def vxlan(vni: int, *remotes: str, name: str = "", **changes: Any) -> Uplink:
+    """Return a tunnel between documentation addresses; *changes* are fields of the tunnel."""
+    values: dict[str, Any] = {"vni": vni, "local": "192.0.2.1", "remotes": remotes}
+    tunnel = Tunnel(**{**values, **changes})
+    return Uplink(kind=UplinkKind.VXLAN, name=name or f"vxlan-{vni}", tunnel=tunnel)
 
 
 def state(*entries: Entry, networks: tuple[Network, ...] = (Network(name="n"),)) -> State:
     return State(networks={n.name: n for n in networks}, ports={e.port.id: e for e in entries})
+
+
+def in_force(wanted: State) -> State:
+    """Return *wanted* as a datapath has it: with no port whose security is open to question."""
+    made = wanted
+    for entry in wanted.ports.values():
+        port = dataclasses.replace(entry.port, security=wanted.admits(entry.port))
+        made = made.with_port(dataclasses.replace(entry, port=port))
+    return made
 
 
 def settings(directory: Path, **changes: Any) -> Settings:
@@ -136,5 +157,5 @@ class Bench:
         return self.datapath.calls[before:]
 
     def snapshot(self) -> tuple[State, State]:
-        """Return what is stored, and what the datapath has."""
-        return self.store.load(), self.engine.actual
+        """Return what is stored, with the security it comes to, and what the datapath has."""
+        return in_force(self.store.load()), self.engine.actual

@@ -253,6 +253,17 @@ def test_graph_as_dot(daemon: StubDaemon, run: Run) -> None:
     assert out.count("{") == out.count("}") == 2
 
 
+def test_what_networks_share_is_in_nobodys_frame(daemon: StubDaemon, run: Run) -> None:
+    shared = GraphNode(name="vlan/t0", kind="vlan", network="")
+    edge = GraphEdge(a="vlan/t0", b="switch/net1")
+    daemon.answers[methods.Graph] = GraphResult(
+        nodes=(*GRAPH.nodes, shared), edges=(*GRAPH.edges, edge)
+    )
+    out = run("graph").out
+    assert out.count("subgraph") == 1
+    assert '\n  "vlan/t0" [shape=trapezium' in out
+
+
 # -- errors ------------------------------------------------------------------
 
 

@@ -50,6 +50,19 @@ def test_round_trip(value: Outer) -> None:
     assert codec.from_json(Outer, json.loads(json.dumps(codec.to_json(value)))) == value
 
 
+def test_what_a_newer_program_wrote_is_read_as_far_as_it_is_known() -> None:
+    data = {
+        "name": "n",
+        "age": 1,
+        "inner": {"size": 1, "shape": {}},
+        "many": [{"size": 2, "x": 0}],
+    }
+    read = codec.from_json(Outer, data, newer=True)
+    assert read == Outer(name="n", inner=Inner(size=1), many=(Inner(size=2),))
+    with pytest.raises(errors.InvalidParams, match="lacks the parameter 'name'"):
+        codec.from_json(Outer, {"age": 1}, newer=True)
+
+
 def test_a_whole_number_is_a_number() -> None:
     assert codec.from_json(Outer, {"name": "n", "ratio": 2}).ratio == 2.0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.support import Bench, entry, state, tap
-from vhost_brick_plugin import errors
+from tests.unit.support import Bench, entry, state, tap, vxlan
+from vhost_brick_plugin import errors, model
 from vhost_brick_plugin.daemon import sockets
 from vhost_brick_plugin.daemon.engine import FIRST_RETRY_S, LAST_RETRY_S
 from vhost_brick_plugin.daemon.reconcile import network_subject, port_subject, uplink_subject
@@ -116,16 +116,80 @@ def test_an_uplink_that_fails_does_not_keep_ports_apart(bench: Bench) -> None:
 
 
 def test_a_tap_made_for_nothing_is_removed(bench: Bench) -> None:
-    bench.datapath.fail("uplink_add", "t", BROKEN)
+    bench.datapath.fail("uplink_add", "tap t", BROKEN)
     bench.engine.restore(state(networks=(Network(name="n", uplinks=(tap("t"),)),)))
     assert bench.links.taps == {}
 
 
 def test_a_tap_that_was_there_stays_when_it_cannot_be_used(bench: Bench) -> None:
     bench.links.taps["t"] = 1500
-    bench.datapath.fail("uplink_add", "t", BROKEN)
+    bench.datapath.fail("uplink_add", "tap t", BROKEN)
     bench.engine.restore(state(networks=(Network(name="n", uplinks=(tap("t"),)),)))
     assert bench.links.taps == {"t": 1500}
+
+
+def trunk(**mtus: int) -> tuple[Network, ...]:
+    """Return networks that share the tap t."""
+    return tuple(
+        Network(name=name, mtu=mtu, uplinks=(tap("t", vlan),))
+        for vlan, (name, mtu) in enumerate(mtus.items())
+    )
+
+
+def test_a_shared_tap_is_as_wide_as_the_widest_network_needs(bench: Bench) -> None:
+    widths = []
+
+    def go(**mtus: int) -> None:
+        before = bench.engine.actual
+        after = state(networks=trunk(**mtus))
+        bench.engine.change(before, after, [network_subject(name) for name in mtus])
+        assert bench.engine.actual == after
+        widths.append(bench.links.taps.get("t"))
+
+    go(a=1500)
+    go(a=1500, b=9000)
+    go(a=1500, b=9000, c=1400)
+    go(a=2000, b=1600, c=1400)
+    go(a=2000, b=1600)
+    go(a=1500)
+    go()
+    assert widths == [1500, 9000, 9000, 2000, 2000, 1500, None]
+
+
+def test_a_network_that_cannot_join_leaves_a_shared_tap_as_it_was(bench: Bench) -> None:
+    before = state(networks=trunk(a=1500))
+    bench.engine.restore(before)
+    bench.datapath.fail("uplink_add", "tap t VLAN 1", BROKEN)
+    with pytest.raises(errors.DatapathError):
+        bench.engine.change(before, state(networks=trunk(a=1500, b=9000)), [network_subject("b")])
+    assert bench.links.taps == {"t": 1500}
+    assert bench.engine.actual == before
+
+
+def test_remote_hosts_change_in_place(bench: Bench) -> None:
+    def having(*remotes: str) -> State:
+        uplinks = (tap("t"), vxlan(7, *remotes))
+        return state(on(bench, "a"), networks=(Network(name="n", uplinks=uplinks),))
+
+    old, new = having("192.0.2.2"), having("192.0.2.3", "192.0.2.2")
+    bench.engine.restore(old)
+    calls = bench.calls_of(lambda: bench.engine.change(old, new, []))
+    assert calls == [("uplink_update", "vxlan vxlan-7")]
+    assert bench.engine.actual == new
+
+
+def test_a_change_of_security_that_fails_is_tried_again(bench: Bench) -> None:
+    old = state(on(bench, "a"))
+    bench.engine.restore(old)
+    new = state(on(bench, "a", security=model.CLOSED))
+    bench.datapath.fail("port_update", "a", BROKEN)
+    bench.engine.retry(new)
+    assert bench.datapath.security("a") == model.OPEN
+    assert bench.engine.fault(port_subject("a")) is not None
+    bench.datapath.mend()
+    bench.clock.now += FIRST_RETRY_S
+    assert bench.engine.retry(new) == [port_subject("a")]
+    assert bench.datapath.security("a") == model.CLOSED
 
 
 def test_mtu_reaches_the_uplinks(bench: Bench) -> None:

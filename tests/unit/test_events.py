@@ -35,6 +35,12 @@ def test_every_line_says_who(kind: str) -> None:
     assert level in (logging.INFO, logging.WARNING)
 
 
+@pytest.mark.parametrize("kind", ["fault", "fault_cleared"])
+def test_a_line_about_an_uplink_says_so(kind: str) -> None:
+    _, text = events.describe(base.Event(time=1.0, kind=kind, uplink="t0"))
+    assert text.startswith("Uplink t0: ")
+
+
 def test_a_fault_says_what_and_what_to_do() -> None:
     level, text = events.describe(FAULT)
     assert level == logging.WARNING
@@ -48,6 +54,7 @@ def test_lost_events_are_worth_a_warning() -> None:
 
 
 def test_translate_keeps_all() -> None:
+    assert events.translate(base.Event(time=1.0, kind="fault", uplink="t0")).uplink == "t0"
     event = base.Event(time=1.0, kind="session_running", port="p", session=3, detail={"a": "b"})
     made = events.translate(event)
     assert (made.time, made.kind, made.port) == (1.0, "session_running", "p")
@@ -84,3 +91,19 @@ def test_another_fault_than_the_one_told_is_shown_by_its_name() -> None:
     fault = book.explain("p1", "ring_broken", now=10.0)
     assert fault is not None
     assert (fault.name, fault.hint) == ("ring_broken", events.UNKNOWN_HINT)
+
+
+def test_faults_of_ports_and_of_uplinks_are_not_mixed_up() -> None:
+    book = events.FaultBook()
+    book.note(base.Event(time=1.0, kind="fault", uplink="x", detail={"fault": "interface_gone"}))
+    assert book.uplink("y") is None
+    found = book.uplink("x")
+    assert found is not None
+    assert found.name == "interface_gone"
+    book.forget_port("x")
+    book.note(base.Event(time=2.0, kind="fault_cleared", port="x"))
+    assert book.uplink("x") == found
+    book.keep_uplinks({"x"})
+    assert book.uplink("x") == found
+    book.keep_uplinks(set())
+    assert book.uplink("x") is None

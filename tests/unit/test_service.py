@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.unit.support import Bench, entry, state, tap
+from tests.unit.support import Bench, entry, nic, state, tap, vxlan
 from vhost_brick_plugin import errors, model
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.daemon import checks
 from vhost_brick_plugin.daemon.state import Entry, State
 from vhost_brick_plugin.datapath import fake
-from vhost_brick_plugin.model import Mode, Offer
+from vhost_brick_plugin.datapath.base import Options
+from vhost_brick_plugin.model import AddressPair, Mode, Offer, PortSecurity, SecurityMode
 from vhost_brick_plugin.report import Counters
 
 BROKEN = errors.DatapathError("it broke", hint="mend it")
@@ -59,7 +60,7 @@ def test_a_new_port_takes_the_defaults(bench: Bench) -> None:
 def test_a_new_port_is_stored_and_served(bench: Bench) -> None:
     status = bench.ensure("a", mode=Mode.SERVER)
     stored, actual = bench.snapshot()
-    assert stored.ports["a"].port == status.port
+    assert bench.store.load().ports["a"].port == status.port
     assert stored.ports["a"].offer == status.offer
     assert actual == stored
     assert (bench.sockets / "a").is_socket()
@@ -215,10 +216,126 @@ def test_uplinks_change_by_what_differs(bench: Bench) -> None:
     bench.ensure("a")
     request = methods.NetworkEnsure(network="n", uplinks=(tap("t2"), tap("t3")))
     calls = bench.calls_of(lambda: bench.call(request))
-    assert calls == [("uplink_remove", "t1"), ("uplink_add", "t3")]
+    assert calls == [("uplink_remove", "tap t1"), ("uplink_add", "tap t3")]
     assert bench.links.taps == {"t2": 1500, "t3": 1500}
     assert bench.calls_of(lambda: bench.call(request)) == []
     assert kinds(bench) == ["network_added", "port_added", "network_changed"]
+
+
+def test_a_trunk_is_shared_and_nobody_is_disturbed(bench: Bench) -> None:
+    bench.call(methods.NetworkEnsure(network="a", uplinks=(tap("t", 1),)))
+    calls = bench.calls_of(
+        lambda: bench.call(methods.NetworkEnsure(network="b", uplinks=(tap("t", 0),)))
+    )
+    assert calls == [("network_add", "b"), ("uplink_add", "tap t VLAN 0")]
+    calls = bench.calls_of(lambda: bench.call(methods.NetworkRemove(network="a")))
+    assert calls == [("uplink_remove", "tap t VLAN 1"), ("network_remove", "a")]
+    assert bench.links.taps == {"t": 1500}
+
+
+def test_an_interface_is_made_a_trunk(bench: Bench) -> None:
+    bench.call(methods.NetworkEnsure(network="a", uplinks=(tap("t"),)))
+    calls = bench.calls_of(
+        lambda: bench.call(methods.NetworkEnsure(network="a", uplinks=(tap("t", 5),)))
+    )
+    assert calls == [("uplink_remove", "tap t"), ("uplink_add", "tap t VLAN 5")]
+    assert bench.links.taps == {"t": 1500}
+
+
+def test_a_tunnel_gets_other_remote_hosts_in_place(bench: Bench) -> None:
+    def ensure(*remotes: str, **changes: Any) -> Callable[[], object]:
+        uplinks = (vxlan(7, *remotes, **changes),)
+        return lambda: bench.call(methods.NetworkEnsure(network="n", uplinks=uplinks))
+
+    bench.calls_of(ensure("192.0.2.2"))
+    assert bench.calls_of(ensure("192.0.2.3", "192.0.2.2")) == [("uplink_update", "vxlan vxlan-7")]
+    assert bench.calls_of(ensure("192.0.2.2", "192.0.2.3")) == []
+    assert bench.calls_of(ensure("192.0.2.2", "192.0.2.3", port=4790)) == [
+        ("uplink_remove", "vxlan vxlan-7"),
+        ("uplink_add", "vxlan vxlan-7"),
+    ]
+
+
+# -- what ports let through --------------------------------------------------
+
+FILTERED = PortSecurity(
+    mode=SecurityMode.FILTERED,
+    allowed=(AddressPair(mac="52:54:00:00:00:01", ip="192.0.2.7"),),
+)
+
+
+def test_security_is_set_and_stays(bench: Bench) -> None:
+    first = bench.ensure("a", security=FILTERED)
+    assert bench.datapath.security("a") == first.security == first.port.security == FILTERED
+    assert bench.calls_of(lambda: bench.ensure("a")) == []
+    assert bench.calls_of(lambda: bench.ensure("a", security=FILTERED)) == []
+    bench.ensure("a", mtu=1400)
+    assert bench.datapath.security("a") == FILTERED
+
+
+def test_security_changes_in_place(bench: Bench) -> None:
+    bench.ensure("a")
+    number = bench.datapath.connect("a")
+    calls = bench.calls_of(lambda: bench.ensure("a", security=FILTERED))
+    assert calls == [("port_update", "a")]
+    shown = bench.call(methods.PortShow(id="a"))
+    assert [s.number for s in shown.sessions] == [number]
+    assert bench.datapath.security("a") == shown.security == FILTERED
+    assert kinds(bench) == ["port_added", "port_changed"]
+    assert bench.store.load().ports["a"].port.security == FILTERED
+
+
+def test_a_port_made_again_has_no_security_of_its_own(bench: Bench) -> None:
+    bench.ensure("a", security=FILTERED)
+    bench.call(methods.PortRemove(id="a"))
+    assert bench.ensure("a").port.security is None
+    assert bench.datapath.security("a") == model.OPEN
+
+
+def test_on_a_guarded_network_a_port_is_closed_until_somebody_says_otherwise(
+    bench: Bench,
+) -> None:
+    bench.call(methods.NetworkEnsure(network="n", guarded=True))
+    status = bench.ensure("a")
+    assert (status.port.security, status.security) == (None, model.CLOSED)
+    assert bench.datapath.security("a") == model.CLOSED
+    assert bench.ensure("a", security=FILTERED).security == FILTERED
+
+
+def test_a_network_that_becomes_guarded_closes_ports_before_it_gets_uplinks(bench: Bench) -> None:
+    for id, security in (("a", None), ("b", FILTERED), ("c", None)):
+        bench.ensure(id, security=security)
+    number = bench.datapath.connect("a")
+    request = methods.NetworkEnsure(network="n", uplinks=(tap("t"),), guarded=True)
+    calls = bench.calls_of(lambda: bench.call(request))
+    assert calls == [("port_update", "a"), ("port_update", "c"), ("uplink_add", "tap t")]
+    assert [bench.datapath.security(id) for id in "abc"] == [model.CLOSED, FILTERED, model.CLOSED]
+    shown = bench.call(methods.PortShow(id="a"))
+    assert ([s.number for s in shown.sessions], shown.security) == ([number], model.CLOSED)
+    assert bench.calls_of(lambda: bench.call(request)) == []
+
+    open_again = methods.NetworkEnsure(network="n", uplinks=(tap("t"),))
+    assert bench.calls_of(lambda: bench.call(open_again)) == [
+        ("port_update", "a"),
+        ("port_update", "c"),
+    ]
+
+
+def test_security_outlives_the_daemon(bench: Bench, short_dir: Path) -> None:
+    bench.call(methods.NetworkEnsure(network="n", guarded=True))
+    bench.ensure("a", security=FILTERED)
+    bench.ensure("b")
+    again = Bench(short_dir, bench.store.load())
+    assert [again.datapath.security(id) for id in "ab"] == [FILTERED, model.CLOSED]
+    assert again.calls_of(lambda: again.ensure("a")) == []
+    assert again.snapshot() == bench.snapshot()
+
+
+def test_a_move_to_another_network_takes_that_networks_default(bench: Bench) -> None:
+    bench.call(methods.NetworkEnsure(network="g", guarded=True))
+    bench.ensure("a")
+    assert bench.ensure("a", network="g").security == model.CLOSED
+    assert bench.datapath.security("a") == model.CLOSED
 
 
 def test_network_remove(bench: Bench) -> None:
@@ -288,6 +405,34 @@ BAD = {
         lambda _: methods.NetworkEnsure(network="m", uplinks=(tap("bad"),)),
         errors.UplinkError,
     ),
+    "interface of another network": (
+        lambda _: methods.NetworkEnsure(network="m", uplinks=(tap("t", 5),)),
+        errors.UplinkError,
+    ),
+    "VLAN of another network": (
+        lambda _: methods.NetworkEnsure(network="m", uplinks=(tap("trunk", 5),)),
+        errors.UplinkError,
+    ),
+    "whole of a trunk": (
+        lambda _: methods.NetworkEnsure(network="m", uplinks=(tap("trunk"),)),
+        errors.UplinkError,
+    ),
+    "VNI of another network": (
+        lambda _: methods.NetworkEnsure(network="m", uplinks=(vxlan(7, name="other"),)),
+        errors.UplinkError,
+    ),
+    "name of another kind": (
+        lambda _: methods.NetworkEnsure(network="m", uplinks=(nic("trunk", 6),)),
+        errors.UplinkError,
+    ),
+    "unknown nic": (
+        lambda _: methods.NetworkEnsure(network="m", uplinks=(nic("phys9"),)),
+        errors.UplinkError,
+    ),
+    "uplinks that clash": (
+        lambda _: methods.NetworkEnsure(network="m", uplinks=(tap("u"), tap("u", 5))),
+        errors.InvalidParams,
+    ),
     "MTU no uplink takes": (
         lambda _: methods.NetworkEnsure(network="n", mtu=10, uplinks=(tap("t"),)),
         errors.InvalidParams,
@@ -306,6 +451,7 @@ def test_a_refused_request_changes_nothing(bench: Bench, name: str) -> None:
         _make(bench.sockets / kind, kind)
     bench.links.broken.add("bad")
     bench.call(methods.NetworkEnsure(network="n", uplinks=(tap("t"),)))
+    bench.call(methods.NetworkEnsure(network="v", uplinks=(tap("trunk", 5), vxlan(7))))
     bench.ensure("a", mode=Mode.SERVER, queues=2)
     bench.ensure("b", network="m", mac=model.default_mac("a"))
     make, error = BAD[name]
@@ -441,6 +587,46 @@ def test_an_uplink_in_fault_is_shown_at_its_network(bench: Bench) -> None:
     bench.links.broken.clear()
     request = methods.NetworkEnsure(network="m", uplinks=(tap("t2"),))
     assert bench.call(request).fault is None
+
+
+def test_a_nic_that_the_configuration_lost_is_a_fault(short_dir: Path) -> None:
+    wanted = state(networks=(model.Network(name="n", uplinks=(nic("phys0"),)),))
+    nics = Options(nics={"phys1": "net_ring0"})
+    bench = Bench(short_dir, wanted, options=nics)
+    (status,) = bench.call(methods.NetworkListCall()).networks
+    assert status.fault.message == "there is no nic phys0"
+    assert "known: phys1." in status.fault.hint
+
+
+def test_a_fault_of_an_uplink_is_shown_at_every_network_that_has_it(bench: Bench) -> None:
+    bench.call(methods.NetworkEnsure(network="a", uplinks=(tap("t", 1),)))
+    bench.call(methods.NetworkEnsure(network="b", uplinks=(tap("t", 2),)))
+    bench.call(methods.NetworkEnsure(network="c", uplinks=(tap("u"),)))
+    bench.ensure("t", network="c")
+    bench.datapath.break_uplink("t", "interface_gone", "it was deleted", "mend it")
+    bench.service.drain_events()
+
+    def faults() -> list[str | None]:
+        found = bench.call(methods.NetworkListCall()).networks
+        return [status.fault and status.fault.name for status in found]
+
+    assert faults() == ["interface_gone", "interface_gone", None]
+    assert (bench.events[-1].uplink, bench.events[-1].port) == ("t", "")
+    assert bench.call(methods.PortShow(id="t")).fault is None
+    bench.call(methods.NetworkEnsure(network="b"))
+    assert faults() == ["interface_gone", None, None]
+    bench.call(methods.NetworkEnsure(network="a"))
+    bench.call(methods.NetworkEnsure(network="a", uplinks=(tap("t", 1),)))
+    assert faults() == [None, None, None]
+
+
+def test_a_fault_of_an_uplink_that_passed_is_no_longer_shown(bench: Bench) -> None:
+    bench.call(methods.NetworkEnsure(network="n", uplinks=(vxlan(7),)))
+    bench.datapath.break_uplink("vxlan-7", "no_route", "", "")
+    bench.datapath.break_uplink("vxlan-7", "", "", "")
+    bench.service.drain_events()
+    (status,) = bench.call(methods.NetworkListCall()).networks
+    assert status.fault is None
 
 
 # -- live facts --------------------------------------------------------------

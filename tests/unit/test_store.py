@@ -13,17 +13,26 @@ from typing import Any
 
 import pytest
 
-from tests.unit.support import entry, state, tap
+from tests.unit.support import entry, state, tap, vxlan
 from vhost_brick_plugin import errors, state_file
 from vhost_brick_plugin.daemon import store as store_module
 from vhost_brick_plugin.daemon.state import State
 from vhost_brick_plugin.daemon.store import Store
-from vhost_brick_plugin.model import Mode, Network
+from vhost_brick_plugin.model import AddressPair, Mode, Network, PortSecurity, SecurityMode
 
+FILTERED = PortSecurity(
+    mode=SecurityMode.FILTERED, allowed=(AddressPair(mac="52:54:00:00:00:01", ip="fd00::/64"),)
+)
 FULL = state(
     entry("a", metadata={"instance": 'quo"ted\n'}),
     entry("b:1", mode=Mode.SERVER, queues=4, network="m"),
-    networks=(Network(name="n", uplinks=(tap("t"),)), Network(name="m", implicit=True)),
+    entry("c", security=FILTERED),
+    entry("d", security=None),
+    networks=(
+        Network(name="n", uplinks=(tap("t"),)),
+        Network(name="m", implicit=True),
+        Network(name="g", guarded=True, uplinks=(tap("u", 5), vxlan(7, "192.0.2.9"))),
+    ),
 )
 FILE, COPY = "ports.json", "ports.json.bak"
 
@@ -46,6 +55,22 @@ def test_nothing_stored_is_an_empty_state(store: Store) -> None:
 def test_round_trip(store: Store, tmp_path: Path, wanted: State) -> None:
     store.save(wanted)
     assert reload(tmp_path) == wanted
+
+
+FIRST_RELEASE = """{"version": 1,
+"networks": [
+{"name": "n", "mtu": 1500, "uplinks": [{"kind": "tap", "name": "t"}], "implicit": false}],
+"ports": [
+{"port": {"id": "a", "network": "n", "mode": "client", "socket_path": "/run/s/a",
+ "mac": "52:54:00:00:00:61", "mtu": 1500, "queues": 1, "metadata": {}},
+ "offer": {"features": 4294967296, "queues": 1, "mtu": 1500}}]}
+"""
+
+
+def test_a_file_of_the_first_release_is_read(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(FIRST_RELEASE)
+    network = Network(name="n", uplinks=(tap("t"),))
+    assert reload(tmp_path) == state(entry("a", security=None), networks=(network,))
 
 
 def test_every_save_replaces_the_one_before(store: Store, tmp_path: Path) -> None:

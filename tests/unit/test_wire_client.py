@@ -77,6 +77,13 @@ def test_a_call_is_typed_both_ways(short_dir: Path) -> None:
     assert seen == [wire.Request(1, "port_remove", {"id": "p"})]
 
 
+def test_a_newer_daemon_may_say_more(short_dir: Path) -> None:
+    line = wire.encode_result(1, {"existed": True, "more": {"than": "we know"}})
+    with serving(short_dir / "api", answer(line)):
+        client = Client(str(short_dir / "api"), LIMIT)
+        assert client.port_remove(id="p") == methods.Done(existed=True)
+
+
 def test_an_answer_may_come_in_pieces(short_dir: Path) -> None:
     def script(peer: socket.socket) -> None:
         read_request(peer)

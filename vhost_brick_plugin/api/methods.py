@@ -33,7 +33,10 @@ class HelloResult:
     pid: int = param("The daemon's process id.")
     uptime_s: float = param("Seconds since the daemon started.")
     datapath: str = param("The datapath in use: dpdk or fake.")
-    datapath_info: Mapping[str, str] = param("Facts about it: DPDK version, hugepages, workers.")
+    datapath_info: Mapping[str, str] = param(
+        "Facts about it: DPDK version, hugepages, workers; by 'uplinks' the kinds of uplinks it "
+        "has, and by 'nics' the names under [dpdk] nic, both parted by ', '."
+    )
     methods: tuple[str, ...] = param("The methods this daemon has.")
     startup_ms: Mapping[str, float] = param(
         "Milliseconds each part of its start took, and in total.", default_factory=dict
@@ -57,6 +60,7 @@ class PortStatus:
     port: Port = param("What was asked for.")
     offer: Offer = param("What the VM was offered, unchanged until the port is deleted.")
     state: str = param("waiting, connected, running or fault.")
+    security: PortSecurity = param("What it lets through: its own, or its network's default.")
     sessions: tuple[Session, ...] = param("The connected frontends.")
     fault: Fault | None = param("What is wrong, if anything is.", default=None)
     counters: Counters = param("Its traffic, all sessions together.")
@@ -69,7 +73,9 @@ class NetworkStatus:
     network: Network = param("What was asked for.")
     ports: tuple[str, ...] = param("The ids of its ports.")
     macs_learned: int = param("Entries in its switch's MAC table.")
-    drops: Mapping[str, int] = param("Packets its switch dropped, by the reason's name.")
+    drops: Mapping[str, int] = param(
+        "Packets that its switch and the uplinks of its own dropped, by the reason's name."
+    )
     fault: Fault | None = param("What is wrong with it or an uplink, if anything.", default=None)
 
 
@@ -116,6 +122,7 @@ class Event:
     time: float = param("Seconds since the epoch.")
     kind: str = param("What happened, such as session_connected: see the docs for the list.")
     port: str = param("The port it happened to, or empty.", default="")
+    uplink: str = param("The name of the uplink it happened to, or empty.", default="")
     detail: Mapping[str, str] = param("More about it.", default_factory=dict)
 
 
@@ -157,7 +164,9 @@ class NetworkEnsure(Method[NetworkStatus]):
 
     network: str = param("The network's name.")
     mtu: int = param("Bytes of payload in a frame.", default=1500)
-    uplinks: tuple[Uplink, ...] = param("All the uplinks it shall have.", default=())
+    uplinks: tuple[Uplink, ...] = param(
+        "All the uplinks it shall have; those that stay are not disturbed.", default=()
+    )
     guarded: bool = param(
         "Ports pass nothing until their security is set: for networks that Neutron manages.",
         default=False,

@@ -9,9 +9,17 @@ import json
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import base
 from vhost_brick_plugin.codec import to_json
-from vhost_brick_plugin.report import GraphResult
+from vhost_brick_plugin.report import GraphNode, GraphResult
 
-SHAPES = {"switch": "ellipse", "vhost": "box", "tap": "house"}
+SHAPES = {
+    "switch": "ellipse",
+    "vhost": "box",
+    "antispoof": "octagon",
+    "tap": "house",
+    "nic": "house",
+    "vxlan": "cds",
+    "vlan": "trapezium",
+}
 
 
 class Graph(base.Command):
@@ -40,19 +48,24 @@ def to_dot(graph: GraphResult) -> str:
     """Return *graph* in Graphviz' language, each network in a frame of its own."""
     lines = ["graph bricks {", "  layout=dot; rankdir=LR;", "  node [fontname=sans];"]
     for network in sorted({node.network for node in graph.nodes}):
-        lines += [
-            f"  subgraph {_quoted('cluster ' + network)} {{",
-            f"    label={_quoted(network)};",
-        ]
-        lines += [
-            f"    {_quoted(node.name)} [shape={SHAPES.get(node.kind, 'box')}, "
-            f"tooltip={_quoted(node.kind)}];"
-            for node in graph.nodes
-            if node.network == network
-        ]
-        lines.append("  }")
+        nodes = [f"  {_node(node)}" for node in graph.nodes if node.network == network]
+        lines += _framed(network, nodes) if network else nodes
     lines += [f"  {_quoted(edge.a)} -- {_quoted(edge.b)};" for edge in graph.edges]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _framed(network: str, nodes: list[str]) -> list[str]:
+    return [
+        f"  subgraph {_quoted('cluster ' + network)} {{",
+        f"    label={_quoted(network)};",
+        *(f"  {node}" for node in nodes),
+        "  }",
+    ]
+
+
+def _node(node: GraphNode) -> str:
+    shape = SHAPES.get(node.kind, "box")
+    return f"{_quoted(node.name)} [shape={shape}, tooltip={_quoted(node.kind)}];"
 
 
 def _quoted(text: str) -> str:

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.daemon import sockets
 from vhost_brick_plugin.daemon.settings import Settings
 from vhost_brick_plugin.daemon.state import Entry, State
-from vhost_brick_plugin.model import Network, Offer, Port
+from vhost_brick_plugin.datapath.base import Options
+from vhost_brick_plugin.model import Network, Offer, Port, Uplink, UplinkKind
 
 
 def check_port(port: Port, present: Entry | None, state: State, settings: Settings) -> None:
@@ -30,17 +33,32 @@ def check_port(port: Port, present: Entry | None, state: State, settings: Settin
         sockets.check(port.socket_path, port.mode)
 
 
-def check_network(network: Network, state: State) -> None:
-    """Raise UplinkError if another network has one of *network*'s uplinks."""
-    for other in state.networks.values():
-        if other.name == network.name:
-            continue
-        taken = {u.name for u in other.uplinks} & {u.name for u in network.uplinks}
-        if taken:
-            raise errors.UplinkError(
-                f"interface {min(taken)} is an uplink of network {other.name}",
-                hint="Take it from that network first, or name another interface.",
-            )
+def check_network(network: Network, state: State, options: Options) -> None:
+    """Raise UplinkError if *network* cannot have one of its uplinks.
+
+    That is one that another network has, or a nic that the configuration lacks.
+    """
+    for uplink in network.uplinks:
+        if uplink.kind is UplinkKind.NIC:
+            options.devargs(uplink.name)
+    others = [n for n in state.networks.values() if n.name != network.name]
+    for uplink, other in itertools.product(network.uplinks, others):
+        for taken in other.uplinks:
+            if uplink.clashes(taken):
+                raise errors.UplinkError(
+                    f"network {network.name} cannot have {uplink}: network {other.name} has "
+                    f"{taken}",
+                    hint=_unclash(uplink),
+                )
+
+
+def _unclash(uplink: Uplink) -> str:
+    if uplink.kind is UplinkKind.VXLAN:
+        return "Give each tunnel a name and a VNI of its own."
+    return (
+        f"Take it from that network first, or let both share {uplink.name}, each by a VLAN of "
+        "its own."
+    )
 
 
 def grow_offer(fresh: Offer, present: Entry | None) -> Offer:

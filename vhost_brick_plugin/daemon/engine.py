@@ -12,13 +12,13 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.daemon import reconcile, sockets
 from vhost_brick_plugin.daemon.reconcile import Action
 from vhost_brick_plugin.daemon.settings import Access
 from vhost_brick_plugin.daemon.state import Entry, State
+from vhost_brick_plugin.daemon.taps import Links, Taps
 from vhost_brick_plugin.datapath.base import Datapath
 from vhost_brick_plugin.model import Mode, Network, Port, Uplink
 from vhost_brick_plugin.report import Fault
@@ -27,16 +27,6 @@ LOG = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 60.0
-
-
-class Links(Protocol):
-    """What :mod:`vhost_brick_plugin.netlink` does for uplinks."""
-
-    def ensure_tap(self, name: str, mtu: int) -> bool:
-        """Make a tap exist and be up; tell whether it was made."""
-
-    def remove_tap(self, name: str) -> None:
-        """Remove a tap that :meth:`ensure_tap` made."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +58,7 @@ class Engine:
         self.actual = State()
         self.setbacks: dict[str, Setback] = {}
         self._datapath = datapath
-        self._links = links
+        self._taps = Taps(links)
         self._access = access
         self._clock = clock
 
@@ -161,6 +151,8 @@ class Engine:
                 self.actual = self.actual.without_network(name)
             case reconcile.UplinkAdd(network, uplink):
                 self._add_uplink(network, uplink)
+            case reconcile.UplinkUpdate(name, uplink):
+                self._update_uplink(name, uplink)
             case reconcile.UplinkRemove(name, uplink):
                 self._remove_uplink(name, uplink)
             case reconcile.PortAdd(entry):
@@ -187,36 +179,28 @@ class Engine:
 
     def _update_network(self, network: Network) -> None:
         present = self._present(network.name)
-        try:
-            self._set_mtu(present.uplinks, network.mtu)
+        with self._taps.resizing(present, network.mtu):
             self._datapath.network_update(network)
-        except Exception:
-            self._set_mtu(present.uplinks, present.mtu)
-            raise
         self._now_has(dataclasses.replace(network, uplinks=present.uplinks))
-
-    def _set_mtu(self, uplinks: Iterable[Uplink], mtu: int) -> None:
-        for uplink in uplinks:
-            self._links.ensure_tap(uplink.name, mtu)
 
     def _add_uplink(self, network: Network, uplink: Uplink) -> None:
         present = self._present(network.name)
-        made = self._links.ensure_tap(uplink.name, network.mtu)
-        try:
+        with self._taps.joining(present, uplink):
             self._datapath.uplink_add(network.name, uplink)
-        except Exception:
-            # One that was there before may carry the operator's addresses: it stays.
-            if made:
-                self._links.remove_tap(uplink.name)
-            raise
         self._now_has(dataclasses.replace(present, uplinks=(*present.uplinks, uplink)))
+
+    def _update_uplink(self, name: str, uplink: Uplink) -> None:
+        present = self._present(name)
+        self._datapath.uplink_update(name, uplink)
+        uplinks = tuple(uplink if u.place == uplink.place else u for u in present.uplinks)
+        self._now_has(dataclasses.replace(present, uplinks=uplinks))
 
     def _remove_uplink(self, name: str, uplink: Uplink) -> None:
         present = self._present(name)
         self._datapath.uplink_remove(name, uplink)
         left = tuple(u for u in present.uplinks if u != uplink)
         self._now_has(dataclasses.replace(present, uplinks=left))
-        self._links.remove_tap(uplink.name)
+        self._taps.part(name, uplink)
 
     def _add_port(self, entry: Entry) -> None:
         port = entry.port

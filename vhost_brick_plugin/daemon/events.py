@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Container
 
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.datapath import base
@@ -17,7 +18,9 @@ def translate(event: base.Event) -> methods.Event:
     detail = dict(event.detail)
     if event.session:
         detail["session"] = str(event.session)
-    return methods.Event(time=event.time, kind=event.kind, port=event.port, detail=detail)
+    return methods.Event(
+        time=event.time, kind=event.kind, port=event.port, uplink=event.uplink, detail=detail
+    )
 
 
 def fault_of(event: base.Event) -> Fault:
@@ -33,7 +36,7 @@ def fault_of(event: base.Event) -> Fault:
 
 def describe(event: base.Event) -> tuple[int, str]:
     """Return the log level and the log line of *event*."""
-    who = f"Port {event.port}"
+    who = f"Uplink {event.uplink}" if event.uplink else f"Port {event.port}"
     session = f"session {event.session}"
     match event.kind:
         case "session_connected":
@@ -61,30 +64,44 @@ def describe(event: base.Event) -> tuple[int, str]:
 
 
 class FaultBook:
-    """Remembers what the datapath said about the faults its ports are in."""
+    """Remembers what the datapath said about the faults its ports and uplinks are in."""
 
     def __init__(self) -> None:
-        self._faults: dict[str, Fault] = {}
+        self._ports: dict[str, Fault] = {}
+        self._uplinks: dict[str, Fault] = {}
 
     def note(self, event: base.Event) -> None:
         """Take *event* into account."""
+        book, who = self._page(event)
         if event.kind == "fault":
-            old = self._faults.get(event.port)
-            new = fault_of(event)
+            old, new = book.get(who), fault_of(event)
             if old is None or old.name != new.name:
-                self._faults[event.port] = new
+                book[who] = new
         elif event.kind == "fault_cleared":
-            self.forget(event.port)
+            book.pop(who, None)
 
-    def forget(self, port: str) -> None:
+    def _page(self, event: base.Event) -> tuple[dict[str, Fault], str]:
+        if event.uplink:
+            return self._uplinks, event.uplink
+        return self._ports, event.port
+
+    def forget_port(self, port: str) -> None:
         """Drop what is known of *port*."""
-        self._faults.pop(port, None)
+        self._ports.pop(port, None)
+
+    def keep_uplinks(self, names: Container[str]) -> None:
+        """Drop what is known of all uplinks but those called *names*."""
+        self._uplinks = {name: f for name, f in self._uplinks.items() if name in names}
 
     def explain(self, port: str, name: str, now: float) -> Fault | None:
         """Return the fault *name* that *port* is in, with all that is known; None for none."""
         if not name:
             return None
-        known = self._faults.get(port)
+        known = self._ports.get(port)
         if known is not None and known.name == name:
             return known
         return Fault(name=name, message=name, hint=UNKNOWN_HINT, since=now)
+
+    def uplink(self, name: str) -> Fault | None:
+        """Return the fault that the uplink called *name* is in, if any is known."""
+        return self._uplinks.get(name)

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from vhost_brick_plugin.daemon.state import Entry, State
-from vhost_brick_plugin.model import Network, Port, Uplink
+from vhost_brick_plugin.model import Network, Port, PortSecurity, Uplink
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +61,18 @@ class UplinkAdd:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class UplinkUpdate:
+    """Give the tunnel of *network* at *uplink*'s place other remote hosts."""
+
+    network: str
+    uplink: Uplink
+
+    @property
+    def subject(self) -> str:
+        return uplink_subject(self.network, self.uplink)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class UplinkRemove:
     """Part *uplink* from the network called *network*."""
 
@@ -74,7 +86,7 @@ class UplinkRemove:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PortAdd:
-    """Serve a port."""
+    """Serve a port; its security is the one in force."""
 
     entry: Entry
 
@@ -85,7 +97,7 @@ class PortAdd:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PortUpdate:
-    """Take over what does not touch the traffic."""
+    """Take over metadata and security, which is the one in force, and leave sessions alone."""
 
     entry: Entry
 
@@ -110,6 +122,7 @@ Action = (
     | NetworkUpdate
     | NetworkRemove
     | UplinkAdd
+    | UplinkUpdate
     | UplinkRemove
     | PortAdd
     | PortUpdate
@@ -129,51 +142,59 @@ def network_subject(name: str) -> str:
 
 def uplink_subject(network: str, uplink: Uplink) -> str:
     """Return the subject of an uplink's actions."""
-    return f"{uplink.kind.value} {uplink.name} of network {network}"
+    return f"{uplink} of network {network}"
 
 
 def diff(desired: State, actual: State) -> list[Action]:
     """Return the actions that turn *actual* into *desired*, in an order that works.
 
     Everything goes before anything comes: a port may take the path, or an
-    uplink the interface, that another one has just left.
+    uplink the interface, that another one has just left.  Ports are closed to
+    traffic before new uplinks bring any.
+
+    In *desired* a port's security may be null, and comes from its network; in
+    *actual* it is the one in force.
     """
+    port_removes, port_adds, port_updates = _port_actions(desired, actual)
     return [
-        *_port_removes(desired, actual),
+        *port_removes,
         *_uplink_removes(desired, actual),
         *_network_removes(desired, actual),
         *_network_adds(desired, actual),
         *_network_updates(desired, actual),
+        *port_updates,
         *_uplink_adds(desired, actual),
-        *_port_adds(desired, actual),
-        *_port_updates(desired, actual),
+        *_uplink_updates(desired, actual),
+        *port_adds,
     ]
 
 
-def _restarts(new: Entry, old: Entry) -> bool:
-    """Tell whether the port must be closed and opened to get from *old* to *new*."""
-    return not new.port.same_datapath(old.port) or new.offer != old.offer
-
-
-def _port_removes(desired: State, actual: State) -> Iterator[Action]:
-    for id, old in actual.ports.items():
-        new = desired.ports.get(id)
-        if new is None or (new is not old and _restarts(new, old)):
-            yield PortRemove(old.port)
-
-
-def _port_adds(desired: State, actual: State) -> Iterator[Action]:
+def _port_actions(
+    desired: State, actual: State
+) -> tuple[list[PortRemove], list[PortAdd], list[PortUpdate]]:
+    removes = [PortRemove(e.port) for id, e in actual.ports.items() if id not in desired.ports]
+    adds: list[PortAdd] = []
+    updates: list[PortUpdate] = []
     for id, new in desired.ports.items():
         old = actual.ports.get(id)
-        if old is None or (new is not old and _restarts(new, old)):
-            yield PortAdd(new)
+        if new is old:
+            continue
+        security = desired.admits(new.port)
+        if old is None:
+            adds.append(PortAdd(_secured(new, security)))
+        elif not new.port.same_datapath(old.port) or new.offer != old.offer:
+            removes.append(PortRemove(old.port))
+            adds.append(PortAdd(_secured(new, security)))
+        elif security != old.port.security or new.port.metadata != old.port.metadata:
+            updates.append(PortUpdate(_secured(new, security)))
+    return removes, adds, updates
 
 
-def _port_updates(desired: State, actual: State) -> Iterator[Action]:
-    for id, new in desired.ports.items():
-        old = actual.ports.get(id)
-        if old is not None and new is not old and new != old and not _restarts(new, old):
-            yield PortUpdate(new)
+def _secured(entry: Entry, security: PortSecurity) -> Entry:
+    """Return *entry*, itself if may be, with *security* in force."""
+    if entry.port.security is not None:
+        return entry
+    return dataclasses.replace(entry, port=dataclasses.replace(entry.port, security=security))
 
 
 def _uplinks(state: State, network: str) -> tuple[Uplink, ...]:
@@ -183,14 +204,22 @@ def _uplinks(state: State, network: str) -> tuple[Uplink, ...]:
 
 def _uplink_removes(desired: State, actual: State) -> Iterator[Action]:
     for network in actual.networks.values():
-        kept = _uplinks(desired, network.name)
-        yield from (UplinkRemove(network.name, u) for u in network.uplinks if u not in kept)
+        kept = {u.place for u in _uplinks(desired, network.name)}
+        yield from (UplinkRemove(network.name, u) for u in network.uplinks if u.place not in kept)
 
 
 def _uplink_adds(desired: State, actual: State) -> Iterator[Action]:
     for network in desired.networks.values():
-        present = _uplinks(actual, network.name)
-        yield from (UplinkAdd(network, u) for u in network.uplinks if u not in present)
+        present = {u.place for u in _uplinks(actual, network.name)}
+        yield from (UplinkAdd(network, u) for u in network.uplinks if u.place not in present)
+
+
+def _uplink_updates(desired: State, actual: State) -> Iterator[Action]:
+    for network in desired.networks.values():
+        present = {u.place: u for u in _uplinks(actual, network.name)}
+        yield from (
+            UplinkUpdate(network.name, u) for u in network.uplinks if u != present.get(u.place, u)
+        )
 
 
 def _network_removes(desired: State, actual: State) -> Iterator[Action]:

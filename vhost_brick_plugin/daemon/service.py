@@ -31,7 +31,7 @@ LOG = logging.getLogger(__name__)
 IMPLICIT_MTU = 1500
 """Of a network that a port made without saying an MTU."""
 
-_PORT_FIELDS = ("mode", "socket_path", "mac", "mtu", "queues", "metadata")
+_PORT_FIELDS = ("mode", "socket_path", "mac", "mtu", "queues", "security", "metadata")
 """What a request may leave open."""
 
 
@@ -75,13 +75,18 @@ class Service:
 
     def network_ensure(self, request: methods.NetworkEnsure) -> methods.NetworkStatus:
         """Make a network exist as described."""
-        network = Network(name=request.network, mtu=request.mtu, uplinks=request.uplinks)
+        network = Network(
+            name=request.network,
+            mtu=request.mtu,
+            uplinks=request.uplinks,
+            guarded=request.guarded,
+        )
         present = self._desired.networks.get(network.name)
         subjects = _network_subjects(network)
         if network == present:
             self._engine.retry(self._desired, subjects)
         else:
-            checks.check_network(network, self._desired)
+            checks.check_network(network, self._desired, self._settings.options)
             self._commit(self._desired.with_network(network), subjects)
             self._tell("network_changed" if present else "network_added", network=network.name)
         return self._report.network(network, self._desired)
@@ -115,7 +120,7 @@ class Service:
         port = self._wanted(request, present, network)
         if present is not None and port == present.port:
             self._engine.retry(self._desired, [reconcile.port_subject(port.id)])
-            return self._report.port(present)
+            return self._report.port(present, self._desired)
         checks.check_port(port, present, self._desired, self._settings)
         entry = Entry(port=port, offer=self._offer(port, present))
         after = self._desired
@@ -124,7 +129,7 @@ class Service:
         after = after.with_port(entry).without_idle_networks()
         self._commit(after, [reconcile.port_subject(port.id)])
         self._tell("port_changed" if present else "port_added", port.id)
-        return self._report.port(entry)
+        return self._report.port(entry, self._desired)
 
     def port_remove(self, request: methods.PortRemove) -> methods.Done:
         """Remove a port."""
@@ -132,7 +137,7 @@ class Service:
             return methods.Done(existed=False)
         after = self._desired.without_port(request.id).without_idle_networks()
         self._commit(after, [reconcile.port_subject(request.id)])
-        self._faults.forget(request.id)
+        self._faults.forget_port(request.id)
         self._tell("port_removed", request.id)
         return methods.Done(existed=True)
 
@@ -143,7 +148,7 @@ class Service:
         entries = sorted(self._desired.ports.values(), key=lambda e: e.port.id)
         return methods.PortList(
             ports=tuple(
-                self._report.port(entry)
+                self._report.port(entry, self._desired)
                 for entry in entries
                 if request.network in (None, entry.port.network)
             )
@@ -154,7 +159,7 @@ class Service:
         entry = self._desired.ports.get(request.id)
         if entry is None:
             raise errors.PortNotFound(f"there is no port {request.id}")
-        return self._report.port(entry)
+        return self._report.port(entry, self._desired)
 
     # -- the datapath --------------------------------------------------------
 
@@ -234,6 +239,8 @@ class Service:
             self._take_back(before)
             raise
         self._desired = after
+        if after.networks is not before.networks:
+            self._faults.keep_uplinks(_unchanged_uplinks(before, after))
 
     def _take_back(self, before: State) -> None:
         problem = self._store.try_save(before)
@@ -251,3 +258,9 @@ class Service:
 def _network_subjects(network: Network) -> list[str]:
     uplinks = [reconcile.uplink_subject(network.name, u) for u in network.uplinks]
     return [reconcile.network_subject(network.name), *uplinks]
+
+
+def _unchanged_uplinks(before: State, after: State) -> set[str]:
+    """Return the names of interfaces that have not been parted from all their networks."""
+    present = {u.place for n in before.networks.values() for u in n.uplinks}
+    return {u.name for n in after.networks.values() for u in n.uplinks if u.place in present}

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TypeVar
 
-from vhost_brick_plugin.model import Network, Offer, Port
+from vhost_brick_plugin.model import CLOSED, Network, Offer, Port, PortSecurity
 
 T = TypeVar("T")
 
@@ -54,6 +54,11 @@ class State:
         for name in idle:
             state = state.without_network(name)
         return state
+
+    def admits(self, port: Port) -> PortSecurity:
+        """Return what *port* lets through here; nothing while its network is missing."""
+        network = self.networks.get(port.network)
+        return port.admits(network) if network else CLOSED
 
     def ports_of(self, network: str) -> tuple[str, ...]:
         """Return the ids of the ports on *network*, sorted."""

@@ -35,7 +35,7 @@ class Reporter:
         self._datapath = datapath
         self._faults = faults
 
-    def port(self, entry: Entry) -> methods.PortStatus:
+    def port(self, entry: Entry, desired: State) -> methods.PortStatus:
         """Return the status of a wanted port."""
         id = entry.port.id
         served = id in self._engine.actual.ports
@@ -46,6 +46,7 @@ class Reporter:
             port=entry.port,
             offer=entry.offer,
             state=_port_state(info, fault),
+            security=desired.admits(entry.port),
             sessions=info.sessions,
             fault=fault,
             counters=info.counters,
@@ -66,7 +67,9 @@ class Reporter:
     def _network_fault(self, network: Network) -> Fault | None:
         subjects = [reconcile.network_subject(network.name)]
         subjects += [reconcile.uplink_subject(network.name, u) for u in network.uplinks]
-        return next(filter(None, map(self._engine.fault, subjects)), None)
+        setbacks = map(self._engine.fault, subjects)
+        faults = (self._faults.uplink(u.name) for u in network.uplinks)
+        return next(filter(None, (*setbacks, *faults)), None)
 
 
 def _port_state(info: PortInfo, fault: Fault | None) -> str:

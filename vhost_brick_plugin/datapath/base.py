@@ -13,6 +13,7 @@ import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from vhost_brick_plugin import errors
 from vhost_brick_plugin.model import Network, Offer, Port, Session, Uplink
 from vhost_brick_plugin.report import BrickStats, Counters, GraphResult, WorkerStats
 
@@ -26,6 +27,7 @@ class Options:
     :ivar memory_mb: memory for packet buffers and DPDK itself.
     :ivar hugepages: whether that memory comes from hugepages; decided, not ``auto``.
     :ivar mbufs: packet buffers in the pool.
+    :ivar nics: DPDK's devargs of each nic, by its name.
     :ivar runtime_dir: a directory on a tmpfs for what should outlive the process,
         but not the host; empty: nothing is kept.
     """
@@ -36,32 +38,49 @@ class Options:
     hugepages: bool = False
     extra_eal_args: tuple[str, ...] = ()
     mbufs: int = 16384
+    nics: Mapping[str, str] = dataclasses.field(default_factory=dict)
     mac_table_size: int = 4096
     mac_ageing_s: int = 300
     runtime_dir: str = ""
 
+    def devargs(self, nic: str) -> str:
+        """Return the devargs of *nic*; raise UplinkError if the configuration has none."""
+        if nic not in self.nics:
+            known = ", ".join(self.nics) or "none"
+            raise errors.UplinkError(
+                f"there is no nic {nic}", hint=f"Describe it under [dpdk] nic; known: {known}."
+            )
+        return self.nics[nic]
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened in the datapath.
+    """Something that happened in the datapath, to a port, to an uplink or (``lost``) to all.
 
     :ivar kind: ``session_connected``, ``session_running``, ``session_stopped``,
         ``session_closed``, ``queues_changed``, ``fault``, ``fault_cleared`` or ``lost``
         (events were dropped: read the state again).
+    :ivar port: its id, or empty.
+    :ivar uplink: the name of its interface, or empty.
     :ivar detail: ``features``, ``queues`` ... as text; of a fault ``fault`` (its
         name), ``message`` and ``hint``.
     """
 
     time: float
     kind: str
-    port: str
+    port: str = ""
+    uplink: str = ""
     session: int = 0
     detail: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkInfo:
-    """Live facts of a network."""
+    """Live facts of a network.
+
+    :ivar drops: by its switch and the uplinks that it has for itself; those of a trunk
+        are nobody's in particular, and in :meth:`Datapath.brick_stats`.
+    """
 
     macs_learned: int
     drops: Mapping[str, int]
@@ -75,6 +94,7 @@ class PortInfo:
     fault: str
     """The name of its fault, or empty."""
     counters: Counters
+    """Its traffic; drops are those of all its bricks."""
 
 
 class Datapath(abc.ABC):
@@ -94,7 +114,10 @@ class Datapath(abc.ABC):
 
     @abc.abstractmethod
     def info(self) -> Mapping[str, str]:
-        """Return facts for ``hello`` and ``status``: versions, memory, workers."""
+        """Return facts for ``hello`` and ``status``: versions, memory, workers.
+
+        Among them ``uplinks`` and ``nics``: see :class:`.methods.HelloResult`.
+        """
 
     @abc.abstractmethod
     def offer(self, port: Port) -> Offer:
@@ -106,7 +129,10 @@ class Datapath(abc.ABC):
 
     @abc.abstractmethod
     def network_update(self, network: Network) -> None:
-        """Take over a new MTU for *network*'s uplinks; its ports are not disturbed."""
+        """Take over a new MTU for *network*'s uplinks; its ports are not disturbed.
+
+        A trunk has the greatest MTU of its networks.
+        """
 
     @abc.abstractmethod
     def network_remove(self, name: str) -> None:
@@ -114,16 +140,34 @@ class Datapath(abc.ABC):
 
     @abc.abstractmethod
     def uplink_add(self, network: str, uplink: Uplink) -> None:
-        """Join *uplink*'s interface, which exists, to *network*."""
+        """Join *uplink* to *network*.  A tap's interface exists.
+
+        Of several uplinks with VLANs and one name the first brings the trunk with it.
+
+        :raises errors.UplinkError: it cannot be had, or clashes with one that is there.
+        """
+
+    @abc.abstractmethod
+    def uplink_update(self, network: str, uplink: Uplink) -> None:
+        """Take over other remote hosts of a tunnel; no other traffic is disturbed.
+
+        :raises errors.UplinkError: *network* has none at *uplink*'s place.
+        """
 
     @abc.abstractmethod
     def uplink_remove(self, network: str, uplink: Uplink) -> None:
-        """Part it again; the interface itself stays."""
+        """Part *network* from its uplink at *uplink*'s place.
+
+        A tap's interface itself stays.  A trunk goes with its last network.
+
+        :raises errors.UplinkError: *network* has none there.
+        """
 
     @abc.abstractmethod
     def port_add(self, port: Port, offer: Offer) -> None:
         """Serve *port*, offering exactly *offer*; its id and path must be new.
 
+        Its security is the one in force from the first packet, and never null here.
         A server-mode port listens when this returns.  A client-mode port is
         being retried from now on.
 
@@ -137,7 +181,11 @@ class Datapath(abc.ABC):
 
     @abc.abstractmethod
     def port_update(self, port: Port) -> None:
-        """Take over new metadata of a port; its traffic is not disturbed."""
+        """Take over new metadata and another security (never null) of a port.
+
+        Its sessions are not disturbed, and when this returns no packet passes that only
+        the old security let through.
+        """
 
     @abc.abstractmethod
     def event_fd(self) -> int:

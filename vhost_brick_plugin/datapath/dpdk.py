@@ -246,6 +246,9 @@ class DpdkDatapath(base.Datapath):
         _check(lib.vb_brick_destroy(brick), f"uplink {uplink.name}")
         del self._uplinks[network, uplink.name]
 
+    def uplink_update(self, network: str, uplink: Uplink) -> None:
+        raise errors.UplinkError(f"network {network} has no {uplink}")
+
     def network_info(self, name: str) -> base.NetworkInfo:
         switch = self._switch(name)
         return base.NetworkInfo(

@@ -14,9 +14,11 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from vhost_brick_plugin import errors
+from vhost_brick_plugin.datapath import shape
 from vhost_brick_plugin.datapath.base import (
     Datapath,
     Event,
@@ -24,12 +26,20 @@ from vhost_brick_plugin.datapath.base import (
     Options,
     PortInfo,
 )
-from vhost_brick_plugin.model import Mode, Network, Offer, Port, Session, SessionState, Uplink
+from vhost_brick_plugin.model import (
+    Mode,
+    Network,
+    Offer,
+    Port,
+    PortSecurity,
+    Session,
+    SessionState,
+    Uplink,
+    UplinkKind,
+)
 from vhost_brick_plugin.report import (
     BrickStats,
     Counters,
-    GraphEdge,
-    GraphNode,
     GraphResult,
     WorkerStats,
 )
@@ -102,6 +112,8 @@ class FakeDatapath(Datapath):
             "datapath": "fake",
             "hugepages": "yes" if options.hugepages else "no",
             "workers": str(len(options.worker_cores) or 1),
+            "uplinks": ", ".join(UplinkKind),
+            "nics": ", ".join(options.nics),
         }
 
     def offer(self, port: Port) -> Offer:
@@ -125,20 +137,29 @@ class FakeDatapath(Datapath):
         del self._networks[name]
 
     def uplink_add(self, network: str, uplink: Uplink) -> None:
-        self._begin("uplink_add", uplink.name)
-        if any(uplink in other.uplinks for other in self._networks.values()):
-            raise errors.UplinkError(f"{uplink.name} is an uplink already")
-        self._network(network).uplinks.append(uplink)
+        self._begin("uplink_add", str(uplink))
+        wanted = self._network(network)
+        if uplink.kind is UplinkKind.NIC:
+            self._running().devargs(uplink.name)
+        for other, present in self._uplinks():
+            if uplink.clashes(present):
+                raise errors.UplinkError(f"{uplink} clashes with {present} of network {other}")
+        wanted.uplinks.append(uplink)
+
+    def uplink_update(self, network: str, uplink: Uplink) -> None:
+        self._begin("uplink_update", str(uplink))
+        uplinks, index = self._find_uplink(network, uplink)
+        uplinks[index] = uplink
 
     def uplink_remove(self, network: str, uplink: Uplink) -> None:
-        self._begin("uplink_remove", uplink.name)
-        if uplink not in self._network(network).uplinks:
-            raise errors.UplinkError(f"{uplink.name} is no uplink of network {network}")
-        self._network(network).uplinks.remove(uplink)
+        self._begin("uplink_remove", str(uplink))
+        uplinks, index = self._find_uplink(network, uplink)
+        del uplinks[index]
 
     def port_add(self, port: Port, offer: Offer) -> None:
         self._begin("port_add", port.id)
         self._network(port.network)
+        _check_security(port)
         paths = {p.port.socket_path for p in self._ports.values()}
         if port.id in self._ports or port.socket_path in paths:
             raise errors.DatapathError(f"port {port.id} or its path {port.socket_path} exists")
@@ -155,8 +176,9 @@ class FakeDatapath(Datapath):
     def port_update(self, port: Port) -> None:
         self._begin("port_update", port.id)
         known = self._port(port.id)
+        _check_security(port)
         if not port.same_datapath(known.port):
-            raise errors.DatapathError(f"port {port.id}: more than its metadata differs")
+            raise errors.DatapathError(f"port {port.id}: more than its security differs")
         known.port = port
 
     def event_fd(self) -> int:
@@ -178,7 +200,7 @@ class FakeDatapath(Datapath):
         return NetworkInfo(macs_learned=0, drops={})
 
     def brick_stats(self) -> tuple[BrickStats, ...]:
-        counters = {f"vhost/{id}": port.counters for id, port in self._ports.items()}
+        counters = {shape.vhost(id): port.counters for id, port in self._ports.items()}
         return tuple(
             BrickStats(
                 brick=node.name,
@@ -197,19 +219,11 @@ class FakeDatapath(Datapath):
         )
 
     def graph(self) -> GraphResult:
-        nodes, edges = [], []
-        for name, network in self._networks.items():
-            nodes.append(GraphNode(name=f"switch/{name}", kind="switch", network=name))
-            for uplink in network.uplinks:
-                brick = f"{uplink.kind.value}/{uplink.name}"
-                nodes.append(GraphNode(name=brick, kind=uplink.kind.value, network=name))
-                edges.append(GraphEdge(a=brick, b=f"switch/{name}"))
-        for id, known in self._ports.items():
-            name = known.port.network
-            nodes.append(GraphNode(name=f"vhost/{id}", kind="vhost", network=name))
-            edges.extend(GraphEdge(a=f"vhost/{id}", b=f"switch/{name}") for _ in known.sessions)
-        nodes.sort(key=lambda node: node.name)
-        return GraphResult(nodes=tuple(nodes), edges=tuple(edges))
+        ports = (
+            shape.PortShape(id=id, network=known.port.network, edges=len(known.sessions))
+            for id, known in self._ports.items()
+        )
+        return shape.graph(self._networks, self._uplinks(), ports)
 
     def stalled(self, seconds: float) -> Sequence[str]:
         return self._stalled
@@ -220,7 +234,7 @@ class FakeDatapath(Datapath):
         """Let a frontend connect to a port; return its session's number."""
         number = next(self._numbers)
         self._set_session(id, number, SessionState.CONNECTED, 0, 0)
-        self._tell("session_connected", id, number)
+        self._tell("session_connected", port=id, session=number)
         return number
 
     def run(self, id: str, number: int) -> None:
@@ -228,18 +242,25 @@ class FakeDatapath(Datapath):
         offer = self._port(id).offer
         self._set_session(id, number, SessionState.RUNNING, offer.features, offer.queues)
         detail = {"features": f"{offer.features:#x}", "queues": str(offer.queues)}
-        self._tell("session_running", id, number, detail)
+        self._tell("session_running", port=id, session=number, detail=detail)
 
     def disconnect(self, id: str, number: int) -> None:
         """Let a session's frontend go away."""
         del self._port(id).sessions[number]
-        self._tell("session_closed", id, number)
+        self._tell("session_closed", port=id, session=number)
 
     def break_port(self, id: str, fault: str, message: str, hint: str) -> None:
         """Put a port into a fault, or out of it with an empty *fault*."""
         self._port(id).fault = fault
-        detail = {"fault": fault, "message": message, "hint": hint}
-        self._tell("fault" if fault else "fault_cleared", id, 0, detail)
+        self._tell_fault(fault, message, hint, port=id)
+
+    def break_uplink(self, name: str, fault: str, message: str, hint: str) -> None:
+        """Put the interface of an uplink into a fault, or out of it with an empty *fault*."""
+        self._tell_fault(fault, message, hint, uplink=name)
+
+    def security(self, id: str) -> PortSecurity | None:
+        """Return what a port lets through."""
+        return self._port(id).port.security
 
     def count(self, id: str, counters: Counters) -> None:
         """Set a port's counters."""
@@ -279,6 +300,17 @@ class FakeDatapath(Datapath):
         except KeyError:
             raise errors.NetworkNotFound(f"the datapath has no network {name}") from None
 
+    def _uplinks(self) -> Iterator[tuple[str, Uplink]]:
+        for name, network in self._networks.items():
+            yield from ((name, uplink) for uplink in network.uplinks)
+
+    def _find_uplink(self, network: str, wanted: Uplink) -> tuple[list[Uplink], int]:
+        uplinks = self._network(network).uplinks
+        for index, uplink in enumerate(uplinks):
+            if uplink.place == wanted.place:
+                return uplinks, index
+        raise errors.UplinkError(f"network {network} has no {wanted}")
+
     def _port(self, id: str) -> _Port:
         try:
             return self._ports[id]
@@ -291,7 +323,7 @@ class FakeDatapath(Datapath):
     def _close(self, id: str) -> None:
         known = self._ports.pop(id)
         for number in known.sessions:
-            self._tell("session_closed", id, number)
+            self._tell("session_closed", port=id, session=number)
         if known.listener is not None:
             # QEMU may write to the directory, so the socket may be gone.
             with contextlib.suppress(FileNotFoundError):
@@ -305,12 +337,18 @@ class FakeDatapath(Datapath):
             number=number, state=state, features=features, queues=queues, since=time.time()
         )
 
-    def _tell(
-        self, kind: str, port: str, session: int, detail: Mapping[str, str] | None = None
-    ) -> None:
-        event = Event(time=time.time(), kind=kind, port=port, session=session, detail=detail or {})
-        self._events.append(event)
+    def _tell_fault(self, fault: str, message: str, hint: str, **whose: str) -> None:
+        detail = {"fault": fault, "message": message, "hint": hint}
+        self._tell("fault" if fault else "fault_cleared", detail=detail, **whose)
+
+    def _tell(self, kind: str, **more: Any) -> None:
+        self._events.append(Event(time=time.time(), kind=kind, **more))
         os.eventfd_write(self._event_fd, 1)
+
+
+def _check_security(port: Port) -> None:
+    if port.security is None:
+        raise errors.DatapathError(f"port {port.id}: nobody said what it lets through")
 
 
 def _listen(port: Port) -> socket.socket:
