@@ -125,7 +125,8 @@ def counters(**changes: Any) -> Counters:
 
 
 def network_status(name: str = "net1", **changes: Any) -> methods.NetworkStatus:
-    network = {k: changes.pop(k) for k in list(changes) if k in ("mtu", "uplinks", "implicit")}
+    own = ("mtu", "uplinks", "implicit", "guarded")
+    network = {k: changes.pop(k) for k in list(changes) if k in own}
     status: dict[str, Any] = {"ports": ("p1", "p2"), "macs_learned": 2, "drops": {}}
     return methods.NetworkStatus(network=Network(name=name, **network), **(status | changes))
 

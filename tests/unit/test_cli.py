@@ -21,13 +21,23 @@ from tests.unit.stub_daemon import (
     port_status,
     silent_daemon,
 )
-from vhost_brick_plugin import errors
+from vhost_brick_plugin import codec, errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import main as cli
 from vhost_brick_plugin.cli.graph import to_dot
 from vhost_brick_plugin.libvirt import document, xml
 from vhost_brick_plugin.libvirt.xml import Interface
-from vhost_brick_plugin.model import Mode, Uplink, UplinkKind
+from vhost_brick_plugin.model import (
+    CLOSED,
+    OPEN,
+    AddressPair,
+    Mode,
+    PortSecurity,
+    SecurityMode,
+    Tunnel,
+    Uplink,
+    UplinkKind,
+)
 from vhost_brick_plugin.report import Fault, GraphEdge, GraphNode, GraphResult, WorkerStats
 
 GRAPH = GraphResult(
@@ -114,6 +124,10 @@ def test_port_create_leaves_the_rest_to_the_daemon(daemon: StubDaemon, run: Run)
         ["--mtu", "big"],
         ["--property", "novalue"],
         ["--property", "=x"],
+        ["--security", "filtered"],
+        ["--allow", "52:54"],
+        ["--allow", "52:54:00:00:00:01=here"],
+        ["--allow", "52:54:00:00:00:01", "--security", "open"],
     ],
 )
 def test_port_create_refuses_bad_words_itself(
@@ -123,6 +137,32 @@ def test_port_create_refuses_bad_words_itself(
     assert done.status == 2
     assert words[0] in done.err
     assert daemon.calls == []
+
+
+@pytest.mark.parametrize(
+    ("words", "security"),
+    [
+        (["--security", "open"], OPEN),
+        (["--security", "closed"], CLOSED),
+        (
+            ["--allow", "52-54-00-00-00-01", "--allow", "52:54:00:00:00:01=fd00::/64"],
+            PortSecurity(
+                mode=SecurityMode.FILTERED,
+                allowed=(
+                    AddressPair(mac="52:54:00:00:00:01"),
+                    AddressPair(mac="52:54:00:00:00:01", ip="fd00::/64"),
+                ),
+            ),
+        ),
+    ],
+)
+def test_port_create_says_what_it_lets_through(
+    daemon: StubDaemon, run: Run, words: list[str], security: PortSecurity
+) -> None:
+    daemon.answers[methods.PortEnsure] = port_status()
+    done = run("port", "create", "p1", "--network", "net1", *words)
+    assert done.status == 0, done.err
+    assert daemon.calls == [methods.PortEnsure(id="p1", network="net1", security=security)]
 
 
 def test_port_delete_deletes_all(daemon: StubDaemon, run: Run) -> None:
@@ -142,6 +182,7 @@ def test_port_list(daemon: StubDaemon, run: Run) -> None:
         "mode": "client",
         "state": "running",
         "sessions": 0,
+        "security": "open",
         "mac": "52:54:00:00:00:01",
         "socket_path": "/run/s/p1",
         "fault": None,
@@ -153,7 +194,8 @@ def test_port_list_for_people(daemon: StubDaemon, run: Run) -> None:
     daemon.answers[methods.PortListCall] = methods.PortList(ports=(port_status(),))
     lines = run("port", "list").out.splitlines()
     words = [word.strip() for word in lines[3].strip("|").split("|")]
-    assert words == ["p1", "net1", "client", "running", "0", "52:54:00:00:00:01", "/run/s/p1", "-"]
+    assert words[:6] == ["p1", "net1", "client", "running", "0", "open"]
+    assert words[6:] == ["52:54:00:00:00:01", "/run/s/p1", "-"]
 
 
 def test_port_show(daemon: StubDaemon, run: Run) -> None:
@@ -168,6 +210,16 @@ def test_port_show(daemon: StubDaemon, run: Run) -> None:
     assert shown["drops"] == {"ring_full": 3}
     assert shown["offered_features"] == 0x130000000
     assert "0x130000000" in run("port", "show", "p1").out
+
+
+def test_port_show_tells_the_security_in_force(daemon: StubDaemon, run: Run) -> None:
+    pairs = (AddressPair(mac="52:54:00:00:00:01", ip="192.0.2.7"),)
+    filtered = PortSecurity(mode=SecurityMode.FILTERED, allowed=pairs)
+    daemon.answers[methods.PortShow] = port_status(security=filtered)
+    shown = run("port", "show", "p1", "-f", "json").json
+    assert shown["security"] == "filtered"
+    assert shown["allowed"] == [{"mac": "52:54:00:00:00:01", "ip": "192.0.2.7/32"}]
+    assert " 52:54:00:00:00:01=192.0.2.7/32 " in run("port", "show", "p1").out
 
 
 def test_port_stats(daemon: StubDaemon, run: Run) -> None:
@@ -193,6 +245,63 @@ def test_network_create(daemon: StubDaemon, run: Run) -> None:
     assert daemon.calls == [methods.NetworkEnsure(network="net1", mtu=9000, uplinks=uplinks)]
 
 
+TUNNEL = Uplink(
+    kind=UplinkKind.VXLAN,
+    name="vxlan-7",
+    tunnel=Tunnel(vni=7, local="fd00::1", remotes=("fd00::2", "fd00::3")),
+)
+OTHER_TUNNEL = Uplink(
+    kind=UplinkKind.VXLAN, name="t", tunnel=Tunnel(vni=8, local="192.0.2.1", port=4790)
+)
+
+
+def test_network_create_with_uplinks_of_all_kinds(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.NetworkEnsure] = network_status()
+    done = run(
+        *("network", "create", "net1", "--guarded", "--tap", "tap0:0", "--nic", "phys0"),
+        *("--vxlan", "vni=7,local=fd00::1,remote=fd00::2,remote=fd00::3"),
+        *("--nic", "phys1:4094", "--vxlan", "vni=8,local=192.0.2.1,port=4790,name=t"),
+    )
+    assert done.status == 0, done.err
+    assert daemon.calls == [
+        methods.NetworkEnsure(
+            network="net1",
+            guarded=True,
+            uplinks=(
+                Uplink(kind=UplinkKind.TAP, name="tap0", vlan=0),
+                Uplink(kind=UplinkKind.NIC, name="phys0"),
+                Uplink(kind=UplinkKind.NIC, name="phys1", vlan=4094),
+                TUNNEL,
+                OTHER_TUNNEL,
+            ),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--tap", "t:"], "not of the form NAME[:VLAN]"),
+        (["--tap", "t:five"], "not of the form NAME[:VLAN]"),
+        (["--nic", "p:4095"], "VLAN 4095 is out of range"),
+        (["--nic", "a-name-that-is-too-long"], "not a network interface name"),
+        (["--vxlan", "7"], "'7' is not part of vni=N"),
+        (["--vxlan", "vni=7"], "lacks local="),
+        (["--vxlan", "local=192.0.2.1"], "lacks vni="),
+        (["--vxlan", "vni=7,vni=8,local=192.0.2.1"], "'vni=8' is not part of"),
+        (["--vxlan", "vni=7,local=192.0.2.1,remote="], "'remote=' is not part of"),
+        (["--vxlan", "vni=7,local=192.0.2.1,remote=fd00::1"], "by addresses of the same family"),
+    ],
+)
+def test_network_create_refuses_bad_uplinks_itself(
+    daemon: StubDaemon, run: Run, words: list[str], error: str
+) -> None:
+    done = run("network", "create", "net1", *words)
+    assert done.status == 2
+    assert error in done.err
+    assert daemon.calls == []
+
+
 def test_network_delete(daemon: StubDaemon, run: Run) -> None:
     daemon.answers[methods.NetworkRemove] = methods.Done(existed=True)
     assert run("network", "delete", "net1", "net2").status == 0
@@ -201,7 +310,11 @@ def test_network_delete(daemon: StubDaemon, run: Run) -> None:
 
 def test_network_list_and_show(daemon: StubDaemon, run: Run) -> None:
     tap = Uplink(kind=UplinkKind.TAP, name="tap0")
-    networks = (network_status("other"), network_status("net1", uplinks=(tap,), fault=FAULT))
+    uplinks = (tap, Uplink(kind=UplinkKind.NIC, name="phys0", vlan=5), TUNNEL)
+    networks = (
+        network_status("other"),
+        network_status("net1", uplinks=uplinks, guarded=True, fault=FAULT),
+    )
     daemon.answers[methods.NetworkListCall] = methods.NetworkList(networks=networks)
     rows = run("network", "list", "-f", "json").json
     assert [(row["name"], row["ports"], row["fault"]) for row in rows] == [
@@ -209,7 +322,16 @@ def test_network_list_and_show(daemon: StubDaemon, run: Run) -> None:
         ("net1", 2, "feature_refused"),
     ]
     shown = run("network", "show", "net1", "-f", "json").json
-    assert (shown["taps"], shown["ports"]) == (["tap0"], ["p1", "p2"])
+    assert (shown["guarded"], shown["ports"]) == (True, ["p1", "p2"])
+    assert rows[1]["uplinks"] == ["tap tap0", "nic phys0:5", "vxlan vxlan-7"]
+    assert shown["uplinks"] == codec.to_json(uplinks)
+    text = run("network", "show", "net1").out
+    for words in (
+        "tap tap0",
+        "nic phys0:5",
+        "vxlan vxlan-7 vni=7,local=fd00::1,remote=fd00::2,remote=fd00::3,port=4789",
+    ):
+        assert f" {words} " in text
 
 
 def test_network_show_of_none_is_an_error_with_a_hint(daemon: StubDaemon, run: Run) -> None:

@@ -47,6 +47,7 @@ def test_defaults(resolve) -> None:
     assert made.datapath_class == "vhost_brick_plugin.datapath.fake:FakeDatapath"
     assert made.options.worker_cores == ()
     assert made.options.hugepages is False
+    assert made.options.nics == {}
 
 
 def test_everything_set(resolve) -> None:
@@ -66,6 +67,8 @@ def test_everything_set(resolve) -> None:
         mbufs = 2048
         mac_table_size = 64
         mac_ageing = 0
+        nic = phys0:0000:81:00.0,rx=1
+        nic = phys1:net_af_packet0,iface=eth1
         [vhost]
         socket_dir = /tmp/d
         socket_owner = {user.pw_name}
@@ -85,6 +88,10 @@ def test_everything_set(resolve) -> None:
     assert (options.memory_mb, options.mbufs, options.hugepages) == (512, 2048, True)
     assert options.extra_eal_args == ("--vdev=net_tap0,iface=x", "--log-level", "a b")
     assert (options.mac_table_size, options.mac_ageing_s) == (64, 0)
+    assert options.nics == {
+        "phys0": "0000:81:00.0,rx=1",
+        "phys1": "net_af_packet0,iface=eth1",
+    }
 
 
 @pytest.mark.parametrize(
@@ -106,6 +113,15 @@ def test_everything_set(resolve) -> None:
         ("[dpdk]\nmac_table_size = 100", "mac_table_size"),
         ("[dpdk]\nextra_eal_args = 'open", "dpdk"),
         ("[dpdk]\nhugepages = maybe", "hugepages"),
+        ("[dpdk]\nnic = phys0", "nic.*NAME:DEVARGS"),
+        ("[dpdk]\nnic = :net_ring0", "interface name"),
+        ("[dpdk]\nnic = a-name-that-is-too-long:net_ring0", "interface name"),
+        ("[dpdk]\nnic = phys0:eth1", "net_af_packet0,iface=NAME"),
+        ("[dpdk]\nnic = phys0:", "neither a PCI address"),
+        ("[dpdk]\nnic = phys0:0000:81:00.9", "neither a PCI address"),
+        ("[dpdk]\nnic = phys0:net_ring0, x=1", "space"),
+        ("[dpdk]\nnic = a:net_ring0\nnic = a:net_ring1", "'a' is described twice"),
+        ("[dpdk]\nnic = a:net_ring0\nnic = b:net_ring0,x=1", "both 'net_ring0'"),
         ("no option at all", "no option at all"),
     ],
 )

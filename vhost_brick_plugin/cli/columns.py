@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from cliff.columns import FormattableColumn
 
+from vhost_brick_plugin.cli import words
+
 
 class Pairs(FormattableColumn):  # type: ignore[type-arg]
     """An object of plain values."""
@@ -30,6 +32,20 @@ class Records(FormattableColumn):  # type: ignore[type-arg]
         return "\n".join(
             ", ".join(f"{k}={v}" for k, v in record.items()) for record in self._value
         )
+
+
+class Uplinks(FormattableColumn):  # type: ignore[type-arg]
+    """Uplinks, one a line."""
+
+    def human_readable(self) -> str:
+        return "\n".join(map(words.uplink_text, self._value))
+
+
+class AddressPairs(FormattableColumn):  # type: ignore[type-arg]
+    """Address pairs, one a line."""
+
+    def human_readable(self) -> str:
+        return "\n".join(map(words.pair_text, self._value))
 
 
 class Maybe(FormattableColumn):  # type: ignore[type-arg]

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from typing import Any
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
-from vhost_brick_plugin.cli import base
-from vhost_brick_plugin.cli.columns import Maybe, Pairs, Words
-from vhost_brick_plugin.model import Uplink, UplinkKind
+from vhost_brick_plugin.cli import base, words
+from vhost_brick_plugin.cli.columns import Maybe, Pairs, Uplinks, Words
+from vhost_brick_plugin.codec import to_json
+from vhost_brick_plugin.model import VXLAN_PORT, UplinkKind
 
-LIST_COLUMNS = ("name", "mtu", "ports", "taps", "macs_learned", "fault")
+LIST_COLUMNS = ("name", "mtu", "ports", "uplinks", "guarded", "macs_learned", "fault")
 
 
 class Create(base.ShowOne):
@@ -26,11 +28,35 @@ class Create(base.ShowOne):
         )
         parser.add_argument(
             "--tap",
-            metavar="IFNAME",
+            type=functools.partial(words.interface, UplinkKind.TAP),
+            metavar="IFNAME[:VLAN]",
             action="append",
             default=[],
-            help="join the host to the network by this interface, made if it is missing; repeat "
-            "for more",
+            help="join the host to the network by this interface, made if it is missing; with a "
+            "VLAN by its frames of that VLAN, or the untagged ones (0), and other networks may "
+            "share it; repeat for more",
+        )
+        parser.add_argument(
+            "--nic",
+            type=functools.partial(words.interface, UplinkKind.NIC),
+            metavar="NAME[:VLAN]",
+            action="append",
+            default=[],
+            help="join the network to a NIC that [dpdk] nic names; VLAN as above; repeat for more",
+        )
+        parser.add_argument(
+            "--vxlan",
+            type=words.tunnel,
+            metavar=words.TUNNEL_FORM,
+            action="append",
+            default=[],
+            help="join it to the same network on other hosts; repeat for more (default port: "
+            f"{VXLAN_PORT}, default name: vxlan-VNI)",
+        )
+        parser.add_argument(
+            "--guarded",
+            action="store_true",
+            help="ports whose security nobody has set pass nothing",
         )
         return parser
 
@@ -38,7 +64,8 @@ class Create(base.ShowOne):
         request = methods.NetworkEnsure(
             network=parsed_args.network,
             mtu=parsed_args.mtu,
-            uplinks=tuple(Uplink(kind=UplinkKind.TAP, name=name) for name in parsed_args.tap),
+            uplinks=(*parsed_args.tap, *parsed_args.nic, *parsed_args.vxlan),
+            guarded=parsed_args.guarded,
         )
         return base.fields(_details(self.client.call(request)))
 
@@ -61,7 +88,14 @@ class List(base.Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         answer = self.client.call(methods.NetworkListCall())
-        rows = [{**_details(n), "ports": len(n.ports)} for n in answer.networks]
+        rows = [
+            {
+                **_details(n),
+                "ports": len(n.ports),
+                "uplinks": Words([words.interface_text(u) for u in to_json(n.network.uplinks)]),
+            }
+            for n in answer.networks
+        ]
         return base.table(rows, LIST_COLUMNS)
 
 
@@ -87,7 +121,8 @@ def _details(status: methods.NetworkStatus) -> dict[str, Any]:
         "name": network.name,
         "mtu": network.mtu,
         "implicit": network.implicit,
-        "taps": Words([u.name for u in network.uplinks if u.kind is UplinkKind.TAP]),
+        "guarded": network.guarded,
+        "uplinks": Uplinks(to_json(network.uplinks)),
         "ports": Words(list(status.ports)),
         "macs_learned": status.macs_learned,
         "drops": Pairs(dict(status.drops)),

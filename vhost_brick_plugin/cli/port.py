@@ -7,13 +7,23 @@ import argparse
 from typing import Any
 
 from vhost_brick_plugin.api import methods
-from vhost_brick_plugin.cli import base
-from vhost_brick_plugin.cli.columns import Bits, Maybe, Pairs, Records
+from vhost_brick_plugin.cli import base, words
+from vhost_brick_plugin.cli.columns import AddressPairs, Bits, Maybe, Pairs, Records
 from vhost_brick_plugin.codec import to_json
-from vhost_brick_plugin.model import Mode
+from vhost_brick_plugin.model import Mode, PortSecurity, SecurityMode
 from vhost_brick_plugin.report import Counters
 
-LIST_COLUMNS = ("id", "network", "mode", "state", "sessions", "mac", "socket_path", "fault")
+LIST_COLUMNS = (
+    "id",
+    "network",
+    "mode",
+    "state",
+    "sessions",
+    "security",
+    "mac",
+    "socket_path",
+    "fault",
+)
 
 
 class Create(base.ShowOne):
@@ -41,6 +51,22 @@ class Create(base.ShowOne):
         parser.add_argument(
             "--queues", type=int, metavar="N", help="queue pairs the guest may use at most"
         )
+        security = parser.add_mutually_exclusive_group()
+        security.add_argument(
+            "--security",
+            type=SecurityMode,
+            choices=(SecurityMode.OPEN, SecurityMode.CLOSED),
+            help="'open': let everything through; 'closed': nothing (default: everything, or "
+            "nothing on a guarded network)",
+        )
+        security.add_argument(
+            "--allow",
+            type=words.address_pair,
+            metavar="MAC[=PREFIX]",
+            action="append",
+            help="let the guest send only from this MAC, and from these IP addresses if any are "
+            "named; repeat for more",
+        )
         parser.add_argument(
             "--create-network",
             action="store_true",
@@ -64,10 +90,17 @@ class Create(base.ShowOne):
             mac=parsed_args.mac,
             mtu=parsed_args.mtu,
             queues=parsed_args.queues,
+            security=_security(parsed_args),
             metadata=None if parsed_args.property is None else dict(parsed_args.property),
             create_network=parsed_args.create_network,
         )
         return base.fields(_details(self.client.call(request)))
+
+
+def _security(parsed_args: argparse.Namespace) -> PortSecurity | None:
+    if parsed_args.allow:
+        return PortSecurity(mode=SecurityMode.FILTERED, allowed=tuple(parsed_args.allow))
+    return PortSecurity(mode=parsed_args.security) if parsed_args.security else None
 
 
 class Delete(base.Command):
@@ -126,6 +159,7 @@ def _summary(status: methods.PortStatus) -> dict[str, Any]:
     return {
         **to_json(status.port),
         "state": status.state,
+        "security": status.security.mode.value,
         "sessions": len(status.sessions),
         "fault": Maybe(status.fault.name if status.fault else None),
     }
@@ -135,6 +169,8 @@ def _details(status: methods.PortStatus) -> dict[str, Any]:
     port, fault = status.port, status.fault
     return {
         **to_json(port),
+        "security": status.security.mode.value,
+        "allowed": AddressPairs(to_json(status.security.allowed)),
         "metadata": Pairs(dict(port.metadata)),
         "state": status.state,
         "fault": Maybe(fault.name if fault else None),

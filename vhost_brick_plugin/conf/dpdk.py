@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``[dpdk]``: cores and memory of the datapath, and what they come to on this host."""
+"""``[dpdk]``: cores, memory and NICs of the datapath, and what they come to on this host."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from oslo_config import cfg
 
 from vhost_brick_plugin.conf import hugepages
-from vhost_brick_plugin.conf.types import CoreList, parse_cores
+from vhost_brick_plugin.conf.types import CoreList, Nic, parse_cores, parse_nics
 from vhost_brick_plugin.datapath.base import Options
 
-GROUP = cfg.OptGroup("dpdk", title="Cores and memory of the datapath")
+GROUP = cfg.OptGroup("dpdk", title="Cores, memory and NICs of the datapath")
 
 OPTS = [
     cfg.Opt(
@@ -60,6 +60,16 @@ OPTS = [
         help="Packet buffers in the pool that all ports share. Packets are dropped when it is "
         "empty.",
     ),
+    cfg.MultiOpt(
+        "nic",
+        item_type=Nic(),
+        sample_default=["phys0:0000:81:00.0", "phys1:net_af_packet0,iface=eth1"],
+        help="A network card, or another device that DPDK has a driver for, that networks may "
+        "have as an uplink: a name of at most 15 characters for it, and DPDK's devargs; repeat "
+        "for more. A PCI device must be bound to vfio-pci (a bifurcated driver such as mlx5 "
+        "apart); without any, DPDK does not look at the PCI bus. The device is started when "
+        "the first network takes it. A change takes a restart of the daemon.",
+    ),
     cfg.IntOpt(
         "mac_table_size",
         default=4096,
@@ -95,6 +105,7 @@ def resolve(group: Any) -> Options:
         hugepages=_use_hugepages(group.hugepages, group.memory_mb),
         extra_eal_args=tuple(shlex.split(group.extra_eal_args)),
         mbufs=group.mbufs,
+        nics=parse_nics(group.nic or ()),
         mac_table_size=group.mac_table_size,
         mac_ageing_s=group.mac_ageing,
     )

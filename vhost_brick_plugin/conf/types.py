@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Option types that oslo.config lacks: lists of cores and file modes."""
+"""Option types that oslo.config lacks: lists of cores, file modes and nics."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from oslo_config import types
+
+from vhost_brick_plugin import errors
+from vhost_brick_plugin.datapath import devargs
+from vhost_brick_plugin.model import Uplink, UplinkKind
 
 MAX_CORE = 1023
 
@@ -41,6 +47,38 @@ def parse_mode(text: str) -> int:
     return mode
 
 
+def parse_nic(text: str) -> tuple[str, str]:
+    """Return the name and the devargs in *text*, such as ``phys0:0000:81:00.0``.
+
+    :raises ValueError: *text* is not of that form.
+    """
+    name, colon, args = text.partition(":")
+    if not colon:
+        raise ValueError(f"{text!r} is not of the form NAME:DEVARGS")
+    try:
+        Uplink(kind=UplinkKind.NIC, name=name)
+    except errors.InvalidParams as e:
+        raise ValueError(str(e)) from None
+    devargs.check(args)
+    return name, args
+
+
+def parse_nics(texts: Iterable[str]) -> dict[str, str]:
+    """Return the devargs of each nic by its name.
+
+    :raises ValueError: a text is no nic, or two have the same name or device.
+    """
+    nics: dict[str, str] = {}
+    for name, args in map(parse_nic, texts):
+        if name in nics:
+            raise ValueError(f"nic {name!r} is described twice")
+        for other, taken in nics.items():
+            if devargs.device(taken) == devargs.device(args):
+                raise ValueError(f"nics {other!r} and {name!r} are both {devargs.device(args)!r}")
+        nics[name] = args
+    return nics
+
+
 class CoreList(types.String):
     """A list of processor cores; its value stays text, checked."""
 
@@ -50,6 +88,18 @@ class CoreList(types.String):
     def __call__(self, value: object) -> str:
         text: str = super().__call__(value)
         parse_cores(text)
+        return text
+
+
+class Nic(types.MultiString):
+    """A name and devargs; its value stays text, checked."""
+
+    def __init__(self) -> None:
+        super().__init__(type_name="NAME:DEVARGS, multi valued")
+
+    def __call__(self, value: object) -> str:
+        text: str = super().__call__(value)
+        parse_nic(text)
         return text
 
 

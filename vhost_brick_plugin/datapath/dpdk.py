@@ -18,6 +18,7 @@ from vhost_brick_plugin import errors
 from vhost_brick_plugin.datapath import base
 from vhost_brick_plugin.datapath._native import ffi, lib
 from vhost_brick_plugin.datapath.dpdk_log import LogPipe
+from vhost_brick_plugin.datapath.eal import eal_args
 from vhost_brick_plugin.model import Mode, Network, Offer, Port, Session, SessionState, Uplink
 from vhost_brick_plugin.report import (
     BrickStats,
@@ -52,27 +53,6 @@ HINTS = {
     errno.EOPNOTSUPP: "Keep the vhost-brickd version that first served the port, "
     "or delete and re-create the port while its VM is off.",
 }
-
-
-def eal_args(options: base.Options) -> list[str]:
-    """Return DPDK's start-up arguments, less the cores.
-
-    ``--in-memory`` leaves no lock or runtime file that a restart could stumble
-    over; DPDK 22.11 refuses it without hugepages, where ``--no-shconf`` serves.
-    Scanning PCI and telemetry only lengthen an outage.
-    """
-    memory = ["--in-memory"] if options.hugepages else ["--no-huge", "--no-shconf"]
-    return [
-        *memory,
-        "-m",
-        str(options.memory_mb),
-        "--no-pci",
-        "--no-telemetry",
-        "--iova-mode=va",
-        # Every refused connection would be a line; what matters comes as an event.
-        "--log-level=lib.vhost.config:error",
-        *options.extra_eal_args,
-    ]
 
 
 def _text(c_string: Any) -> str:

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How DPDK's environment abstraction layer is started."""
+
+from __future__ import annotations
+
+from vhost_brick_plugin.datapath.base import Options
+from vhost_brick_plugin.datapath.devargs import is_pci
+
+
+def eal_args(options: Options) -> list[str]:
+    """Return DPDK's start-up arguments, less the cores.
+
+    ``--in-memory`` leaves no lock or runtime file that a restart could stumble
+    over; DPDK 22.11 refuses it without hugepages, where ``--no-shconf`` serves.
+    Telemetry and a look at more of the PCI bus than is used only lengthen an outage.
+    """
+    memory = ["--in-memory"] if options.hugepages else ["--no-huge", "--no-shconf"]
+    allowed = [word for args in options.nics.values() if is_pci(args) for word in ("-a", args)]
+    return [
+        *memory,
+        "-m",
+        str(options.memory_mb),
+        *(allowed or ["--no-pci"]),
+        "--no-telemetry",
+        "--iova-mode=va",
+        # Every refused connection would be a line; what matters comes as an event.
+        "--log-level=lib.vhost.config:error",
+        *options.extra_eal_args,
+    ]
