@@ -344,21 +344,10 @@ def test_config_dump(fake_daemon: Daemon) -> None:
 
 def test_watch(fake_daemon: Daemon) -> None:
     stream = fake_daemon.client.watch("a")
-    first: list[methods.Event] = []
-    reader = threading.Thread(target=lambda: first.append(next(stream)))
-    reader.start()
-    wait_until(lambda: _watched(fake_daemon, reader, first), "an event")
-    assert (first[0].kind, first[0].port) == ("port_added", "a")
-
-
-def _watched(daemon: Daemon, reader: threading.Thread, seen: list[methods.Event]) -> bool:
-    """Make events until the watcher, which may not be connected yet, has one."""
-    ensure(daemon, "b")
-    ensure(daemon, "a")
-    reader.join(0.1)
-    if not seen:
-        daemon.client.port_remove(id="a")
-    return bool(seen)
+    ensure(fake_daemon, "b")
+    ensure(fake_daemon, "a")
+    event = next(stream)
+    assert (event.kind, event.port) == ("port_added", "a")
 
 
 def test_sockets_have_their_rights(make_daemon: MakeDaemon) -> None:

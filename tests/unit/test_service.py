@@ -437,6 +437,7 @@ BAD = {
         lambda _: methods.NetworkEnsure(network="n", mtu=10, uplinks=(tap("t"),)),
         errors.InvalidParams,
     ),
+    "change of an unknown port": (_ensure(must_exist=True), errors.PortNotFound),
     "unknown port": (lambda _: methods.PortShow(id="nope"), errors.PortNotFound),
     "list of unknown network": (
         lambda _: methods.PortListCall(network="nope"),

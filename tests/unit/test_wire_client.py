@@ -205,6 +205,11 @@ def test_watch_yields_events_until_the_daemon_ends(short_dir: Path) -> None:
             next(stream)
 
 
+def test_watch_fails_at_once_where_nobody_is(short_dir: Path) -> None:
+    with pytest.raises(errors.DaemonUnreachable):
+        Client(str(short_dir / "api")).watch()
+
+
 # -- the wire itself ---------------------------------------------------------
 
 

@@ -67,15 +67,23 @@ class Client:
         return codec.from_json(request.result, wire.decode_answer(line), request.name, newer=True)
 
     def watch(self, port: str | None = None) -> Iterator[methods.Event]:
-        """Yield events until the daemon goes away.
+        """Return the events that happen from now on, until the daemon goes away.
 
-        :raises errors.DaemonUnreachable: at the start, or when the daemon ends.
+        :raises errors.DaemonUnreachable: at once, or from the iterator when the daemon ends.
         """
         deadline = time.monotonic() + self.timeout
-        with self._connect(deadline) as sock:
+        sock = self._connect(deadline)
+        try:
             self._send(sock, methods.Watch(port=port), deadline)
             line, rest = self._read_line(sock, bytearray(), deadline)
             wire.decode_answer(line)
+        except BaseException:
+            sock.close()
+            raise
+        return self._events(sock, rest)
+
+    def _events(self, sock: socket.socket, rest: bytearray) -> Iterator[methods.Event]:
+        with sock:
             while True:
                 line, rest = self._read_line(sock, rest, None)
                 yield codec.from_json(methods.Event, wire.decode_answer(line), "event", newer=True)

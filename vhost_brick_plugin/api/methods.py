@@ -216,6 +216,9 @@ class PortEnsure(Method[PortStatus]):
     create_network: bool = param(
         "Make a missing network too, and remove it with its last port.", default=False
     )
+    must_exist: bool = param(
+        "Change the port if it is there, and fail rather than make it.", default=False
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

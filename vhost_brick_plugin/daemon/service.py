@@ -116,6 +116,8 @@ class Service:
     def port_ensure(self, request: methods.PortEnsure) -> methods.PortStatus:
         """Make a port exist as described."""
         present = self._desired.ports.get(request.id)
+        if present is None and request.must_exist:
+            raise errors.PortNotFound(f"there is no port {request.id}")
         network = self._network_for(request)
         port = self._wanted(request, present, network)
         if present is not None and port == present.port:
