@@ -33,6 +33,7 @@ MAY = {
     "conf": {"model", "errors", "api", "state_file", "datapath"},
     "daemon": BASE | API | {"conf", "datapath", "netlink", "state_file", "version"},
     "os_vif": BASE | API | {"state_file"},
+    "neutron": BASE | API,
 }
 
 NATIVE = {"cffi", "libvirt", "_cffi_backend"}
