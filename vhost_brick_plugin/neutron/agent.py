@@ -23,6 +23,7 @@ from vhost_brick_plugin.neutron import conf, constants
 from vhost_brick_plugin.neutron.loop import VhostBrickAgentLoop
 from vhost_brick_plugin.neutron.manager import VhostBrickManager
 from vhost_brick_plugin.neutron.segments import Outside, parse_mappings
+from vhost_brick_plugin.neutron.watch import Watcher
 from vhost_brick_plugin.neutron.wiring import Wiring
 
 LOG = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def build(config: cfg.ConfigOpts) -> VhostBrickAgentLoop:
     _check_firewall(config.SECURITYGROUP.firewall_driver)
     client = Client(config.vhost_brick.api_socket)
     news = threading.Event()
-    wiring = Wiring(client, outside, news.set)
+    wiring = Wiring(client, outside, Watcher(client, news.set))
     _check_daemon(_meet(client), wiring, outside)
     return VhostBrickAgentLoop(
         VhostBrickManager(wiring),
@@ -72,22 +73,20 @@ def build(config: cfg.ConfigOpts) -> VhostBrickAgentLoop:
 
 
 def _outside(group: cfg.ConfigOpts.GroupAttr) -> Outside:
-    if group.local_ip:
-        _check_local_ip(group.local_ip)
     return Outside(
         mappings=parse_mappings(group.uplink_mappings),
-        local_ip=group.local_ip,
+        local_ip=_own_address(group.local_ip) if group.local_ip else "",
         udp_port=group.vxlan_udp_port,
     )
 
 
-def _check_local_ip(address: str) -> None:
-    """Raise ConfigError unless *address* is one of this host's."""
+def _own_address(text: str) -> str:
+    """Return an address of this host in its usual form; raise ConfigError if it is none."""
     option = "[vhost_brick] local_ip"
     try:
-        model.check_address(option, address)
+        address = model.normalise_address(option, text)
     except errors.InvalidParams as error:
-        raise errors.ConfigError(error.message) from None
+        raise errors.ConfigError(error.message, hint=error.hint) from None
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -97,6 +96,7 @@ def _check_local_ip(address: str) -> None:
                 f"{option}: {address} is not an address of this host: {error.strerror}",
                 hint="Configure it on an interface first, or correct the option.",
             ) from None
+    return address
 
 
 def _check_firewall(driver: str | None) -> None:

@@ -24,8 +24,9 @@ LOG = logging.getLogger(__name__)
 FLOODING_ENTRY = ("00:00:00:00:00:00", "0.0.0.0")
 """Stands among a host's addresses for all that is flooded: the host itself comes or goes."""
 
-GRACE_S = 10.0
-"""From the echo to the end of a refresh: messages may overtake each other."""
+GRACE_S = 300.0
+"""From the echo to the end of a refresh.  Messages may overtake each other, and a list lacks
+hosts that are resyncing at the same time, such as all of them after an outage of Neutron."""
 
 PATIENCE_S = 60.0
 """Without an echo for so long, nobody seems to send any."""
@@ -62,9 +63,9 @@ class Remotes:
         self._networks: dict[str, _Known] = {}
 
     def of(self, network: str) -> tuple[str, ...]:
-        """Return the other hosts of *network*, sorted."""
+        """Return the other hosts of *network*."""
         known = self._networks.get(network)
-        return tuple(sorted(known.remotes)) if known else ()
+        return tuple(known.remotes) if known else ()
 
     def track(self, network: str, present: Iterable[str]) -> None:
         """Listen for *network* from now on; *present* is what the daemon has from before."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vhost_brick_plugin.model import AddressPair, PortSecurity, SecurityMode
+from vhost_brick_plugin.model import CLOSED, OPEN, AddressPair, PortSecurity, SecurityMode
 
 TRUSTED_OWNER = "network:"
 """How the owner of a port begins that Neutron itself uses: it may send anything."""
@@ -27,12 +27,11 @@ def port_security(details: Mapping[str, Any]) -> PortSecurity:
     :raises errors.InvalidParams: more address pairs than a port can have.
     """
     if not details["admin_state_up"]:
-        return PortSecurity(mode=SecurityMode.CLOSED)
+        return CLOSED
     trusted = str(details.get("device_owner") or "").startswith(TRUSTED_OWNER)
     if trusted or not details.get("port_security_enabled", True):
-        return PortSecurity(mode=SecurityMode.OPEN)
-    pairs = sorted(set(_pairs(details)), key=lambda pair: (pair.mac, pair.ip or ""))
-    return PortSecurity(mode=SecurityMode.FILTERED, allowed=tuple(pairs))
+        return OPEN
+    return PortSecurity(mode=SecurityMode.FILTERED, allowed=tuple(_pairs(details)))
 
 
 def _pairs(details: Mapping[str, Any]) -> Iterator[AddressPair]:

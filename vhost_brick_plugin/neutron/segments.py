@@ -128,7 +128,5 @@ class Outside:
         return Uplink(kind=device.kind, name=device.name, vlan=vlan)
 
     def _tunnel(self, vni: int, remotes: Iterable[str]) -> Uplink:
-        tunnel = Tunnel(
-            vni=vni, local=self.local_ip, remotes=tuple(sorted(remotes)), port=self.udp_port
-        )
+        tunnel = Tunnel(vni=vni, local=self.local_ip, remotes=tuple(remotes), port=self.udp_port)
         return Uplink(kind=UplinkKind.VXLAN, name=f"vxlan-{vni}", tunnel=tunnel)

@@ -22,7 +22,7 @@ from typing import Any
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.api.client import Client
-from vhost_brick_plugin.model import Network, PortSecurity, SecurityMode
+from vhost_brick_plugin.model import CLOSED, Network, PortSecurity
 from vhost_brick_plugin.neutron import constants
 from vhost_brick_plugin.neutron.remotes import Hosts, Remotes
 from vhost_brick_plugin.neutron.segments import Outside, Segment
@@ -46,14 +46,14 @@ class Wiring:
     """Knows what Neutron wants on this host, and has the daemon do it.
 
     :param outside: what joins this host to others.
-    :param wake: called when the daemon has news, from another thread.
+    :param watcher: tells what of the daemon to look at; not started yet.
     """
 
     def __init__(
         self,
         client: Client,
         outside: Outside,
-        wake: Callable[[], None],
+        watcher: Watcher,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class Wiring:
         self._security: dict[str, PortSecurity] = {}
         self._replugged: dict[str, int] = {}
         self._datapath: dict[str, str] = {}
-        self._watcher = Watcher(client, wake)
+        self._watcher = watcher
 
     def start(self) -> None:
         """Begin to follow the daemon."""
@@ -173,7 +173,7 @@ class Wiring:
         """Let nothing through a port that Neutron has no more: its addresses are others' now."""
         with self._lock:
             if port_id in self._view.ports:
-                self.secure(port_id, PortSecurity(mode=SecurityMode.CLOSED))
+                self.secure(port_id, CLOSED)
 
     def wire(self, network: str, segment: Segment, mtu: int | None) -> None:
         """Give a network its uplinks and MTU (bytes).
