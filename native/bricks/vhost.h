@@ -5,7 +5,8 @@
  *   vhost.c          the brick: packets, sessions, create and destroy
  *   vhost_driver.c   rte_vhost's callbacks and its driver calls
  *   vhost_connect.c  the thread that connects client-mode ports again and again
- *   vhost_msg.c      vhost-user messages that we answer ourselves
+ *   vhost_msg.c      vhost-user messages that we look at or answer ourselves
+ *   vhost_memory.c   guest memory that is not shared, or does not fit its file
  */
 #ifndef VB_VHOST_H
 #define VB_VHOST_H
@@ -15,6 +16,13 @@
 
 /* rte_vhost's own limit of devices (RTE_MAX_VHOST_DEVICE, not public). */
 #define VHOST_DEVICES_MAX 1024
+
+/* What a frontend's messages have told of its guest's memory: vhost_memory.c's. */
+struct vhost_guest_memory {
+	uint32_t state;	    /* atomic */
+	bool ring_enabled;  /* it has enabled a ring, */
+	bool driver_starts; /* and set features after that */
+};
 
 /* One connected frontend.  Made and freed by rte_vhost's callbacks, of which the
  * library runs one at a time for one device.
@@ -30,6 +38,7 @@ struct vhost_session {
 	bool running;	   /* in the graph; vb_lock */
 	bool was_running;  /* its device became ready once; atomic */
 	uint16_t edge;	   /* while running */
+	struct vhost_guest_memory memory;
 	struct vhost_session *next;
 };
 
@@ -98,6 +107,9 @@ void vhost_driver_stop(struct vhost_port *port);
 /* The session of a device, or NULL; in a callback of that device. */
 struct vhost_session *vhost_session_of(int vid);
 
+/* The session with that number, or NULL; vb_lock held. */
+struct vhost_session *vhost_session_numbered(uint64_t number);
+
 /* ---- vhost_connect.c ---- */
 
 /* Keep a client-mode port connected from now on; -errno. */
@@ -113,5 +125,25 @@ void vhost_connect_lost(struct vhost_port *port, bool ready);
 
 /* Look at a connection's messages before the library does. */
 int vhost_msg_register(int vid);
+
+/* ---- vhost_memory.c: in a callback of the session's device ---- */
+
+/* The frontend enables a ring. */
+void vhost_memory_ring_enabled(struct vhost_session *s);
+
+/* It sets features. */
+void vhost_memory_features(struct vhost_session *s);
+
+/* It sends a memory table. */
+void vhost_memory_offered(struct vhost_session *s);
+
+/* The library has mapped the table.  False: it is of no use, and the port has a fault. */
+bool vhost_memory_mapped(struct vhost_session *s);
+
+/* Whether the port's fault is the memory of this session. */
+bool vhost_memory_is_bad(const struct vhost_session *s);
+
+/* The connection is closed.  True: the port has a fault because of its memory. */
+bool vhost_memory_closed(struct vhost_session *s);
 
 #endif

@@ -65,6 +65,14 @@ struct vhost_session *vhost_session_of(int vid)
 	return vid >= 0 && vid < VHOST_DEVICES_MAX ? sessions[vid] : NULL;
 }
 
+struct vhost_session *vhost_session_numbered(uint64_t number)
+{
+	for (int vid = 0; vid < VHOST_DEVICES_MAX; vid++)
+		if (sessions[vid] != NULL && sessions[vid]->number == number)
+			return sessions[vid];
+	return NULL;
+}
+
 static void session_free(struct vhost_session *s)
 {
 	struct vhost_port *port = s->port;
@@ -175,14 +183,15 @@ static void destroy_connection(int vid)
 {
 	struct vhost_session *s = vhost_session_of(vid);
 	struct vhost_port *port;
-	bool ready;
+	bool ready, explained;
 
 	if (s == NULL)
 		return;
 	port = s->port;
 	ready = s->was_running;
+	explained = vhost_memory_closed(s);
 	session_free(s);
-	if (!ready && ++port->unready >= UNREADY_LIMIT)
+	if (!ready && !explained && ++port->unready >= UNREADY_LIMIT)
 		vhost_fault(port, VB_FAULT_FRONTEND_LEAVES);
 	if (port->config.client)
 		vhost_connect_lost(port, ready);

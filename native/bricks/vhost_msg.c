@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * vhost-user messages that we answer before rte_vhost sees them.
+ * vhost-user messages that we look at before rte_vhost does, or answer ourselves.
  *
  * The library of DPDK 22.11 says 128 to GET_QUEUE_NUM whatever it was told, and
  * takes any ring index up to its own limit.  A port offers its own number of
- * queue pairs, for ever, and rings beyond it end the connection.
+ * queue pairs, for ever, and rings beyond it end the connection.  What messages tell
+ * of guest memory is for vhost_memory.c to judge.
  *
  * Handlers run with the rings locked: no lock here.
  */
@@ -31,6 +32,8 @@ struct message {
 } __attribute__((packed));
 
 enum {
+	SET_FEATURES = 2,
+	SET_MEM_TABLE = 5,
 	GET_QUEUE_NUM = 17,
 	SET_VRING_NUM = 8,
 	SET_VRING_ADDR = 9,
@@ -63,9 +66,25 @@ static int ring_of(const struct message *msg)
 	}
 }
 
+/* Whether the library would look into the memory that the message names. */
+static bool touches_memory(const struct message *msg)
+{
+	return msg->request == SET_VRING_ADDR || msg->request == SET_VRING_KICK;
+}
+
+static void note_memory(struct vhost_session *s, const struct message *msg)
+{
+	if (msg->request == SET_VRING_ENABLE && msg->payload.state.num != 0)
+		vhost_memory_ring_enabled(s);
+	else if (msg->request == SET_FEATURES)
+		vhost_memory_features(s);
+	else if (msg->request == SET_MEM_TABLE)
+		vhost_memory_offered(s);
+}
+
 static enum rte_vhost_msg_result before(int vid, void *data)
 {
-	const struct vhost_session *s = vhost_session_of(vid);
+	struct vhost_session *s = vhost_session_of(vid);
 	struct message *msg = data;
 
 	if (s == NULL)
@@ -77,11 +96,26 @@ static enum rte_vhost_msg_result before(int vid, void *data)
 	}
 	if (ring_of(msg) >= (int)s->port->config.queues * 2)
 		return RTE_VHOST_MSG_RESULT_ERR;
+	if (touches_memory(msg) && vhost_memory_is_bad(s))
+		return RTE_VHOST_MSG_RESULT_ERR;
+	note_memory(s, msg);
+	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+/* Not called after a message that the library has refused. */
+static enum rte_vhost_msg_result after(int vid, void *data)
+{
+	struct vhost_session *s = vhost_session_of(vid);
+	const struct message *msg = data;
+
+	if (msg->request == SET_MEM_TABLE && !vhost_memory_mapped(s))
+		return RTE_VHOST_MSG_RESULT_ERR;
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 
 static const struct rte_vhost_user_extern_ops handlers = {
 	.pre_msg_handle = before,
+	.post_msg_handle = after,
 };
 
 int vhost_msg_register(int vid)

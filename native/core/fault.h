@@ -19,6 +19,16 @@
 		"guest memory, or miss a feature that it had before.")                            \
 	X(TOO_MANY_SESSIONS, "too_many_sessions", "more frontends connect than one port serves",  \
 		"Give the surplus frontends ports of their own.")                                 \
+	X(MEMORY_NOT_SHARED, "memory_not_shared",                                                 \
+		"the guest's memory is not shared: its network card is dead",                     \
+		"With Nova, give the flavor hw:mem_page_size (large, or any), or set "            \
+		"[libvirt] file_backed_memory in nova.conf. With libvirt, put <access "           \
+		"mode='shared'/> into <memoryBacking>, with <hugepages/> or <source "             \
+		"type='memfd'/>. Then stop the guest and start it again.")                        \
+	X(MEMORY_UNUSABLE, "memory_unusable", "the guest's memory cannot be mapped",              \
+		"See the log for the reason. Huge pages that are not shared, or a file that is "  \
+		"smaller than the memory in it, look like this; 'vhost-brick domain check' "      \
+		"tells of the first.")                                                            \
 	X(INTERFACE_GONE, "interface_gone", "the uplink's kernel interface was deleted",          \
 		"Delete the uplink from its network and add it again.")                           \
 	X(OUT_OF_RESOURCES, "out_of_resources", "the vhost library could not register the port",  \

@@ -162,14 +162,14 @@ class Frontend:
         self.acked = offered & self.wanted
 
     def start(self) -> None:
-        """Hand over memory and rings, as QEMU's ``vhost_dev_start`` does."""
+        """Hand over memory and rings, as QEMU's ``vhost_net_start`` does."""
         c = self.peer
+        self.enable(len(self.pairs))
         c.set_features(self.acked)
         c.set_mem_table([self.memory.region()])
         for i, pair in enumerate(self.pairs):
             self._start_ring(2 * i, pair.rx, pair.rx_kick, pair.rx_call)
             self._start_ring(2 * i + 1, pair.tx, pair.tx_kick, pair.tx_call)
-        self.enable(len(self.pairs))
         for pair in self.pairs:
             os.eventfd_write(pair.rx_kick, 1)
             os.eventfd_write(pair.tx_kick, 1)

@@ -18,6 +18,8 @@ from tests.frontend.vhost_user import Frontend
 from tests.frontend.vuser import VUser
 from tests.functional.daemon import Daemon
 
+NR_HUGEPAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+
 DAEMONS = pytest.StashKey[list[Daemon]]()
 
 
@@ -65,6 +67,21 @@ def daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
 def fake_daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
     """A running daemon without a datapath worth the name."""
     return make_daemon("fake")
+
+
+@pytest.fixture
+def hugepages() -> Iterator[Callable[[int], None]]:
+    """Return a function that reserves so many hugepages beside those there are."""
+    before = int(NR_HUGEPAGES.read_text()) if NR_HUGEPAGES.exists() else 0
+
+    def reserve(count: int) -> None:
+        if NR_HUGEPAGES.exists():
+            NR_HUGEPAGES.write_text(f"{before + count}\n")
+        if not NR_HUGEPAGES.exists() or int(NR_HUGEPAGES.read_text()) < before + count:
+            pytest.skip(f"the kernel does not give {count} hugepages")
+
+    yield reserve
+    NR_HUGEPAGES.write_text(f"{before}\n")
 
 
 @pytest.fixture(scope="session")

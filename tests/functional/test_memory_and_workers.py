@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -16,7 +15,6 @@ from tests.functional.waiting import wait_until
 
 RATE = 2000
 MEMORY_MB = 64
-NR_HUGEPAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
 
 WITH_HUGETLBFS = [
     *("unshare", "--mount", "--propagation", "unchanged", "sh", "-c"),
@@ -24,19 +22,6 @@ WITH_HUGETLBFS = [
     "sh",
 ]
 """A mount of the daemon's own, whatever the machine has."""
-
-
-@pytest.fixture
-def hugepages() -> Iterator[None]:
-    """Reserve hugepages for one daemon, beside those there are."""
-    before = int(NR_HUGEPAGES.read_text()) if NR_HUGEPAGES.exists() else 0
-    wanted = before + MEMORY_MB // 2
-    if NR_HUGEPAGES.exists():
-        NR_HUGEPAGES.write_text(f"{wanted}\n")
-    if not NR_HUGEPAGES.exists() or int(NR_HUGEPAGES.read_text()) < wanted:
-        pytest.skip(f"the kernel does not give {MEMORY_MB} MB of hugepages")
-    yield
-    NR_HUGEPAGES.write_text(f"{before}\n")
 
 
 def plug_pair(daemon: Daemon, vm: VUser, queues: int) -> list[tuple[VUser, str]]:
@@ -51,8 +36,11 @@ def plug_pair(daemon: Daemon, vm: VUser, queues: int) -> list[tuple[VUser, str]]
 
 
 def test_hugepages_survive_kills_too(
-    hugepages: None, make_daemon: Callable[..., Daemon], make_vuser: Callable[..., VUser]
+    hugepages: Callable[[int], None],
+    make_daemon: Callable[..., Daemon],
+    make_vuser: Callable[..., VUser],
 ) -> None:
+    hugepages(MEMORY_MB // 2)
     options = {"hugepages": "on", "memory_mb": MEMORY_MB, "mbufs": 8192}
     daemon = make_daemon("dpdk", config={"dpdk": options}, wrap=WITH_HUGETLBFS)
     assert "of hugepages" in daemon.client.hello().datapath_info["memory"]
