@@ -24,6 +24,12 @@ VERSION = 0x1
 REPLY = 0x4
 NEED_REPLY = 0x8
 
+LOG_RING = 1
+"""In the flags of SET_VRING_ADDR: writes to the used ring are logged, at its log address."""
+
+LOG_PAGE = 4096
+"""Bytes of guest memory for each bit of the log."""
+
 NO_FD = 1 << 8
 """In the payload of SET_VRING_KICK and its like: no descriptor comes with it."""
 
@@ -255,6 +261,11 @@ class Connection:
     def set_mem_table(self, regions: Sequence[Region]) -> None:
         payload = struct.pack("<II", len(regions), 0) + b"".join(r.pack() for r in regions)
         self.tell(Request.SET_MEM_TABLE, payload, [r.fd for r in regions])
+
+    def set_log_base(self, size: int, fd: int) -> None:
+        """Hand over a log of written pages, *size* bytes; the backend answers when it has it."""
+        self.send_raw(Request.SET_LOG_BASE, struct.pack("<QQ", size, 0), [fd])
+        self._answer(Request.SET_LOG_BASE)
 
     def set_vring_num(self, index: int, size: int) -> None:
         self._tell_state(Request.SET_VRING_NUM, index, size)
