@@ -113,7 +113,7 @@ def test_check_without_shared_memory(stand: Stand, running_private_domain: Any) 
     assert found["fix"].startswith(REMEDY)
 
 
-def test_two_queues(
+def test_two_long_queues(
     stand: Stand,
     pair: tuple[Guest, Guest],
     make_port: Callable[..., str],
@@ -123,13 +123,14 @@ def test_two_queues(
     guest = make_guest(
         "third",
         [port],
-        tuning=["--queues", "2"],
+        tuning=["--queues", "2", "--rx-queue-size", "1024", "--tx-queue-size", "1024"],
         ip=f"{ADDRESS}/24",
         peer=ADDRESSES["one"],
         vcpus=2,
     )
     guest.start()
     guest.wait_report(lambda r: r.answered > 0, BOOT_TIMEOUT_S)
+    assert "rx_queue_size='1024' tx_queue_size='1024'" in guest.domain.XMLDesc()
     queues = guest.shell("ls /sys/class/net/eth0/queues").split()
     assert queues == ["rx-0", "rx-1", "tx-0", "tx-1"]
     assert session_queues(stand, port) == [2]
