@@ -26,7 +26,7 @@
 /* The other edge of a pair: see "onward". */
 #define VB_PARTNER(edge) ((edge) ^ 1)
 
-/* Rows of counters for who is no worker: the tap's thread, who holds vb_lock. */
+/* Rows of counters for who is no worker: the host thread, who holds vb_lock. */
 #define VB_ROW_HOST VB_WORKERS_MAX
 #define VB_ROW_CONTROL (VB_WORKERS_MAX + 1)
 #define VB_ROWS (VB_WORKERS_MAX + 2)
