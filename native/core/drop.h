@@ -25,7 +25,12 @@
 	X(ROGUE_DHCP, "rogue_dhcp", "a DHCP server's answer by a guest")                          \
 	X(NO_PEER, "no_peer", "nothing is joined to the other end")                               \
 	X(NO_BUFFER, "no_buffer", "no packet buffer was free: raise [dpdk] mbufs")                \
-	X(IO_ERROR, "io_error", "the kernel refused the frame")
+	X(IO_ERROR, "io_error", "the kernel refused the frame")                                   \
+	X(BAD_TUNNEL, "bad_tunnel",                                                               \
+		"a UDP packet is no VXLAN packet (counted at one tunnel of its local address)")   \
+	X(UNKNOWN_VNI, "unknown_vni",                                                             \
+		"no network has the packet's VNI (counted at one tunnel of its local address)")   \
+	X(UNKNOWN_REMOTE, "unknown_remote", "the packet's sender is no remote of the tunnel")
 
 enum vb_drop {
 #define X(id, name, meaning) VB_DROP_##id,

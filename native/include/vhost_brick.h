@@ -29,7 +29,7 @@
 #define VB_SESSIONS_MAX 64 /* frontends at once on one server-mode port */
 #define VB_PAIRS_MAX 128   /* address pairs of a port */
 
-/* A packet function in the graph: vhost, switch or tap. */
+/* A packet function in the graph: vhost, switch, tap, vxlan. */
 struct vb_brick;
 
 /* ---- the runtime: once in the life of a process ---- */
@@ -91,6 +91,36 @@ int vb_tap_create(const char *name, const char *ifname, uint32_t mtu, struct vb_
 
 /* Take frames of up to mtu bytes from now on.  -EINVAL. */
 int vb_tap_set_mtu(struct vb_brick *brick, uint32_t mtu);
+
+/* VXLAN (RFC 7348): frames in UDP, by the kernel's sockets. */
+
+#define VB_REMOTES_MAX 1024 /* other hosts of one tunnel */
+
+struct vb_vxlan_config {
+	const char *local;	 /* numeric IPv4 or IPv6 address of this host */
+	uint16_t port;		 /* UDP, the same on all hosts; IANA's is 4789 */
+	uint32_t vni;		 /* 1 to 2^24 - 1 */
+	uint32_t mtu;		 /* bytes of inner payload; longer frames are dropped */
+	uint32_t mac_table_size; /* addresses: a power of two, from 8 */
+	uint32_t mac_ageing_s;	 /* seconds; 0 keeps addresses for ever */
+};
+
+/* Join a switch to the hosts that vb_vxlan_set_remotes() names; at first none.
+ * -EADDRNOTAVAIL: this host does not have the local address.  -EADDRINUSE: somebody
+ * else, perhaps a kernel's vxlan interface, has the UDP port.  -EEXIST: another brick
+ * has the VNI at this address and port.  -EINVAL: config out of range.
+ */
+int vb_vxlan_create(const char *name, const struct vb_vxlan_config *config, struct vb_brick *to,
+	struct vb_brick **out);
+
+/* Name all n hosts that have the network too, by numeric addresses of local's family;
+ * from no other one is a packet taken.  Traffic with those that stay is not disturbed.
+ * -EINVAL: an address is none of another host.  -E2BIG: more than VB_REMOTES_MAX.
+ */
+int vb_vxlan_set_remotes(struct vb_brick *brick, const char *const *addresses, uint32_t n);
+
+/* Take frames of up to mtu bytes from now on.  -EINVAL. */
+int vb_vxlan_set_mtu(struct vb_brick *brick, uint32_t mtu);
 
 /* ---- ports ---- */
 
