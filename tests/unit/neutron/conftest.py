@@ -13,7 +13,7 @@ from tests.unit.neutron.support import Host
 WITH_NEUTRON = ["test_agent_loop.py", "test_agent_rpc.py", "test_agent_start.py", "test_ml2.py"]
 """They belong to `tox -e neutron`; a Nova host, and the environment `py3`, has no Neutron."""
 
-collect_ignore = [] if importlib.util.find_spec("neutron") else WITH_NEUTRON
+collect_ignore = [] if importlib.util.find_spec("neutron_lib") else WITH_NEUTRON
 
 
 @pytest.fixture
