@@ -272,11 +272,16 @@ void vb_graph_part(struct vb_brick *a, uint16_t index)
 	edge_gone(edge.peer, edge.peer_index);
 }
 
-void vb_graph_remove(struct vb_brick *brick)
+void vb_graph_isolate(struct vb_brick *brick)
 {
 	for (uint16_t i = 0; i < brick->nb_slots; i++)
 		if (brick->edges[i].peer != NULL)
 			vb_graph_part(brick, i);
+}
+
+void vb_graph_remove(struct vb_brick *brick)
+{
+	vb_graph_isolate(brick);
 	*brick->pprev = brick->next;
 	if (brick->next != NULL)
 		brick->next->pprev = brick->pprev;

@@ -78,7 +78,10 @@ void vb_graph_part(struct vb_brick *a, uint16_t index);
 /* Return when no worker uses what it could have seen before the call. */
 void vb_graph_synchronise(void);
 
-/* Part all edges of a brick and take it out of the list. */
+/* Part all edges of a brick. */
+void vb_graph_isolate(struct vb_brick *brick);
+
+/* The same, and take it out of the list. */
 void vb_graph_remove(struct vb_brick *brick);
 
 /* The first brick of the list; next ones by ->next. */

@@ -163,8 +163,14 @@ void vb_stop(void)
 {
 	struct vb_brick *b;
 
-	while ((b = next_to_destroy()) != NULL)
+	while ((b = next_to_destroy()) != NULL) {
+		pthread_mutex_lock(&vb_lock);
+		/* Those that are not polled are joined to one another: none can go first. */
+		if (!b->ops->polled)
+			vb_graph_isolate(b);
+		pthread_mutex_unlock(&vb_lock);
 		vb_brick_destroy(b);
+	}
 	vb_workers_stop();
 }
 

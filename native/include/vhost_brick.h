@@ -29,7 +29,7 @@
 #define VB_SESSIONS_MAX 64 /* frontends at once on one server-mode port */
 #define VB_PAIRS_MAX 128   /* address pairs of a port */
 
-/* A packet function in the graph: vhost, switch, tap, vxlan. */
+/* A packet function in the graph: vhost, switch, tap and so on. */
 struct vb_brick;
 
 /* ---- the runtime: once in the life of a process ---- */
@@ -91,6 +91,19 @@ int vb_tap_create(const char *name, const char *ifname, uint32_t mtu, struct vb_
 
 /* Take frames of up to mtu bytes from now on.  -EINVAL. */
 int vb_tap_set_mtu(struct vb_brick *brick, uint32_t mtu);
+
+/* Create a trunk: a device (a tap or a nic) that networks share by VLAN.  The device's
+ * brick is created next, with to = the trunk, and before any network joins.
+ */
+int vb_vlan_create(const char *name, struct vb_brick **out);
+
+/* Give the switch "to" the frames of VLAN vid (1 to 4094), or the untagged ones (0).
+ * -EEXIST: somebody has it.  -ENOTCONN: the trunk has no device.  -EINVAL: no such VLAN.
+ */
+int vb_vlan_join(struct vb_brick *vlan, uint16_t vid, struct vb_brick *to);
+
+/* Take VLAN vid away from its switch; returns when no worker uses the edge.  -ENOENT. */
+int vb_vlan_leave(struct vb_brick *vlan, uint16_t vid);
 
 /* VXLAN (RFC 7348): frames in UDP, by the kernel's sockets. */
 
@@ -195,14 +208,14 @@ const char *vb_vhost_fault(struct vb_brick *brick);
 /* ---- all bricks ---- */
 
 /* Take a brick out of the graph, wait until no worker uses it, and free it with
- * its edges.  A switch or antispoof must have no edges left (-EBUSY); what a brick was
- * created "to" goes after it.
+ * its edges.  A switch, trunk or antispoof must have no edges left (-EBUSY); what a brick
+ * was created "to" goes after it.
  * Not from within an event thread.
  */
 int vb_brick_destroy(struct vb_brick *brick);
 
 /* "Peer" is the host's side of a brick: the guest, or the kernel interface.
- * A switch and an antispoof have none and use only the drops.
+ * A switch, trunk or antispoof has none and uses only the drops.
  */
 struct vb_stats {
 	uint64_t from_peer_packets;
