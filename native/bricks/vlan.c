@@ -25,7 +25,6 @@
 #include <string.h>
 
 #include "core/graph.h"
-#include "core/runtime.h"
 
 #define DEVICE 0 /* the edge */
 
@@ -69,27 +68,23 @@ static inline bool is_tag(uint16_t type)
 	return type == RTE_ETHER_TYPE_VLAN || type == RTE_ETHER_TYPE_QINQ;
 }
 
-/* A packet to write into: m, or a copy instead of it; NULL if there is no buffer. */
+/* A packet to write into: m, or a copy instead of it; NULL: dropped. */
 static struct rte_mbuf *writable(struct vb_counters *row, struct rte_mbuf *m)
 {
-	struct rte_mbuf *copy;
-
 	if (likely(rte_mbuf_refcnt_read(m) == 1 && RTE_MBUF_DIRECT(m) &&
 		    rte_pktmbuf_headroom(m) >= TAG_LEN))
 		return m;
-	copy = rte_pktmbuf_copy(m, vb_pool, 0, UINT32_MAX);
-	if (copy == NULL)
-		vb_drop(row, VB_DROP_NO_BUFFER, &m, 1);
-	else
-		rte_pktmbuf_free(m);
-	return copy;
+	return vb_copy(row, m);
 }
 
+/* m has the room: see writable(). */
 static void push_tag(struct rte_mbuf *m, uint16_t vid)
 {
-	uint8_t *p = (uint8_t *)rte_pktmbuf_prepend(m, TAG_LEN);
 	const uint8_t tag[TAG_LEN] = {0x81, 0x00, vid >> 8, vid & 0xff};
+	uint8_t *p;
 
+	rte_pktmbuf_prepend(m, TAG_LEN);
+	p = rte_pktmbuf_mtod(m, uint8_t *);
 	memmove(p, p + TAG_LEN, MACS_LEN);
 	memcpy(p + MACS_LEN, tag, TAG_LEN);
 }

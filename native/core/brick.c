@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/graph.h"
+#include "core/runtime.h"
 
 struct vb_brick *vb_brick_new(const struct vb_brick_ops *ops, const char *name, void *state)
 {
@@ -42,6 +43,17 @@ void vb_drop(struct vb_counters *row, enum vb_drop why, struct rte_mbuf **pkts, 
 {
 	vb_count(&row->drops[why], n);
 	rte_pktmbuf_free_bulk(pkts, n);
+}
+
+struct rte_mbuf *vb_copy(struct vb_counters *row, struct rte_mbuf *m)
+{
+	struct rte_mbuf *copy = rte_pktmbuf_copy(m, vb_pool, 0, UINT32_MAX);
+
+	if (copy == NULL)
+		vb_drop(row, VB_DROP_NO_BUFFER, &m, 1);
+	else
+		rte_pktmbuf_free(m);
+	return copy;
 }
 
 int vb_brick_destroy(struct vb_brick *brick)
@@ -77,6 +89,8 @@ void vb_brick_stats(struct vb_brick *brick, struct vb_stats *out)
 		for (uint32_t d = 0; d < VB_DROPS; d++)
 			out->drops[d] += vb_count_read(&row->drops[d]);
 	}
+	if (brick->ops->stats != NULL)
+		brick->ops->stats(brick, out);
 }
 
 uint32_t vb_brick_edges(struct vb_brick *brick)

@@ -74,6 +74,9 @@ struct vb_brick_ops {
 	/* Control, lock held: edge is gone and no worker uses it any more. */
 	void (*edge_gone)(struct vb_brick *brick, uint16_t edge);
 
+	/* Control: add to out what the host's side counts by itself.  May be NULL. */
+	void (*stats)(struct vb_brick *brick, struct vb_stats *out);
+
 	/* Control, lock not held: stop the host's side; removes all edges of
 	 * bricks that make their own.
 	 */
@@ -115,6 +118,11 @@ static inline struct vb_counters *vb_row(const struct vb_ctx *ctx, const struct 
 
 /* Free n packets and count why. */
 void vb_drop(struct vb_counters *row, enum vb_drop why, struct rte_mbuf **pkts, uint16_t n);
+
+/* A copy instead of m, which is consumed: nobody else's, in as few mbufs as it needs.
+ * NULL: m is dropped for want of a buffer.
+ */
+struct rte_mbuf *vb_copy(struct vb_counters *row, struct rte_mbuf *m);
 
 /* Bytes in n packets. */
 static inline uint64_t vb_bytes(struct rte_mbuf **pkts, uint16_t n)

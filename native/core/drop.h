@@ -27,6 +27,8 @@
 	X(NO_BUFFER, "no_buffer", "no packet buffer was free: raise [dpdk] mbufs")                \
 	X(IO_ERROR, "io_error", "the kernel refused the frame")                                   \
 	X(NO_VLAN, "no_vlan", "no network of the trunk has the frame's VLAN")                     \
+	X(MISSED, "missed", "workers did not take frames from the device fast enough")            \
+	X(DEVICE_ERROR, "device_error", "the device or its driver refused the frame")             \
 	X(BAD_TUNNEL, "bad_tunnel",                                                               \
 		"a UDP packet is no VXLAN packet (counted at one tunnel of its local address)")   \
 	X(UNKNOWN_VNI, "unknown_vni",                                                             \

@@ -29,8 +29,10 @@
 		"See the log for the reason. Huge pages that are not shared, or a file that is "  \
 		"smaller than the memory in it, look like this; 'vhost-brick domain check' "      \
 		"tells of the first.")                                                            \
-	X(INTERFACE_GONE, "interface_gone", "the uplink's kernel interface was deleted",          \
+	X(INTERFACE_GONE, "interface_gone", "the uplink's interface or device is gone",           \
 		"Delete the uplink from its network and add it again.")                           \
+	X(LINK_DOWN, "link_down", "the uplink's device has no link",                              \
+		"See to the cable and to the switch at its other end.")                           \
 	X(OUT_OF_RESOURCES, "out_of_resources", "the vhost library could not register the port",  \
 		"See the log; the library serves 1024 sockets and 1024 frontends.")
 

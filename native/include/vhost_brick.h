@@ -92,6 +92,21 @@ int vb_tap_create(const char *name, const char *ifname, uint32_t mtu, struct vb_
 /* Take frames of up to mtu bytes from now on.  -EINVAL. */
 int vb_tap_set_mtu(struct vb_brick *brick, uint32_t mtu);
 
+/* Join any DPDK port to a switch or a trunk, by devargs: "0000:81:00.0",
+ * "net_af_packet0,iface=eth1", "net_af_xdp0,iface=eth1", "net_tap0,iface=dtap0".  The port is
+ * probed and started here, promiscuous, and detached by vb_brick_destroy().  mtu in bytes.
+ * -EINVAL: devargs of no kind that DPDK knows, or the device cannot do mtu.  -ENODEV: no
+ * such device, or no driver took it.  -EBUSY: the port is in use.  -EIO: it did not start.
+ */
+int vb_nic_create(const char *name, const char *devargs, uint32_t mtu, struct vb_brick *to,
+	struct vb_brick **out);
+
+/* Take frames of up to mtu bytes from now on.  -EINVAL: the device cannot.  -EBUSY: it cannot
+ * while it runs; destroy the brick and create it again, as for a step from frames of one
+ * packet buffer (2 KiB) to larger ones (-EINVAL).
+ */
+int vb_nic_set_mtu(struct vb_brick *brick, uint32_t mtu);
+
 /* Create a trunk: a device (a tap or a nic) that networks share by VLAN.  The device's
  * brick is created next, with to = the trunk, and before any network joins.
  */
