@@ -21,10 +21,10 @@
 		"Give the surplus frontends ports of their own.")                                 \
 	X(MEMORY_NOT_SHARED, "memory_not_shared",                                                 \
 		"the guest's memory is not shared: its network card is dead",                     \
-		"With Nova, give the flavor hw:mem_page_size (large, or any), or set "            \
-		"[libvirt] file_backed_memory in nova.conf. With libvirt, put <access "           \
-		"mode='shared'/> into <memoryBacking>, with <hugepages/> or <source "             \
-		"type='memfd'/>. Then stop the guest and start it again.")                        \
+		"With Nova, use a flavor with hw:mem_page_size=large, or set [libvirt] "          \
+		"file_backed_memory in nova.conf. With libvirt, put <access mode='shared'/> "     \
+		"into <memoryBacking>, with <hugepages/> or <source type='memfd'/>. Then stop "   \
+		"the guest and start it again.")                                                  \
 	X(MEMORY_UNUSABLE, "memory_unusable", "the guest's memory cannot be mapped",              \
 		"See the log for the reason. Huge pages that are not shared, or a file that is "  \
 		"smaller than the memory in it, look like this; 'vhost-brick domain check' "      \

@@ -221,20 +221,23 @@ def test_bad_modes(text: str) -> None:
 
 @pytest.fixture
 def pools(tmp_path: Path) -> Path:
-    for kb, free, reserved in ((2048, 100, 10), (1048576, 1, 0)):
+    for kb, total, free, reserved in ((2048, 120, 100, 10), (1048576, 2, 1, 0)):
         pool = tmp_path / f"hugepages-{kb}kB"
         pool.mkdir()
+        (pool / "nr_hugepages").write_text(f"{total}\n")
         (pool / "free_hugepages").write_text(f"{free}\n")
         (pool / "resv_hugepages").write_text(f"{reserved}\n")
     return tmp_path
 
 
-def test_free_hugepages(pools: Path) -> None:
+def test_hugepages(pools: Path) -> None:
     assert hugepages.free_mb(pools) == 90 * 2 + 1024
+    assert hugepages.total_mb(pools) == 120 * 2 + 2048
 
 
 def test_a_kernel_without_hugepages(tmp_path: Path) -> None:
     assert hugepages.free_mb(tmp_path / "nowhere") == 0
+    assert hugepages.total_mb(tmp_path / "nowhere") == 0
 
 
 @pytest.mark.parametrize(("line", "found"), [("none /h hugetlbfs rw 0 0", True), ("", False)])

@@ -346,6 +346,11 @@ def memory(backing: str = "", cells: str = "", devices: str = "") -> str:
 
 SHARED = "<access mode='shared'/>"
 
+NOVA = (
+    "<metadata><nova:instance xmlns:nova='http://openstack.org/xmlns/libvirt/nova/1.1'>"
+    "<nova:name>vm</nova:name><nova:flavor name='m1.small'/></nova:instance></metadata>"
+)
+
 
 @pytest.mark.parametrize(
     "text",
@@ -387,6 +392,16 @@ def test_shared_memory_passes(text: str) -> None:
             memory("<memoryBacking><access mode='private'/></memoryBacking>"),
             "domain vm is not shared",
             "Change its <memoryBacking> to <access mode='shared'/>.",
+        ),
+        (
+            memory(NOVA),
+            "domain vm is not shared",
+            "Flavor m1.small lacks hw:mem_page_size=large: resize",
+        ),
+        (
+            memory(NOVA, cells="<cell id='0'/>"),
+            "NUMA cell 0, is not shared",
+            "[libvirt] file_backed_memory in nova.conf",
         ),
         (
             memory(cells="<cell id='0' memAccess='shared'/><cell id='7'/>"),

@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from vhost_brick_plugin.cli.findings import FindingsLister
-from vhost_brick_plugin.doctor import examine, site
+from vhost_brick_plugin.doctor import examine, nova_conf, site
 
 DEFAULT_CONFIG_FILE = "/etc/vhost-brick/vhost-brick.conf"
 
@@ -29,13 +29,23 @@ class Doctor(FindingsLister):
             f"{DEFAULT_CONFIG_FILE})",
         )
         parser.add_argument(
+            "--nova-config-file",
+            metavar="FILE",
+            action="append",
+            help="nova-compute's configuration (default: which there are of "
+            f"{', '.join(nova_conf.DEFAULT_FILES)})",
+        )
+        parser.add_argument(
             "--connect", metavar="URI", help="libvirt daemon (default: as virsh would take)"
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        files = parsed_args.config_file
-        if files is None:
-            files = [DEFAULT_CONFIG_FILE] if os.path.exists(DEFAULT_CONFIG_FILE) else []
+        files = _given_or_there(parsed_args.config_file, DEFAULT_CONFIG_FILE)
+        nova_files = _given_or_there(parsed_args.nova_config_file, *nova_conf.DEFAULT_FILES)
         found = site.survey(self.client, files)
-        return self.show(examine(found, parsed_args.connect))
+        return self.show(examine(found, parsed_args.connect, nova_files))
+
+
+def _given_or_there(given: list[str] | None, *defaults: str) -> list[str]:
+    return given if given is not None else [path for path in defaults if os.path.exists(path)]

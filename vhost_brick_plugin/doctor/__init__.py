@@ -7,17 +7,20 @@ that cannot be made says so in a finding; none of them raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from vhost_brick_plugin.doctor import domains, files, host
+from vhost_brick_plugin.doctor import domains, files, host, nova
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding
 
 
-def examine(site: Site, connect: str | None = None) -> Iterator[Finding]:
+def examine(
+    site: Site, connect: str | None = None, nova_files: Sequence[str] = ()
+) -> Iterator[Finding]:
     """Yield what is found on this host, one check after the other.
 
     :param connect: libvirt's URI, or None for libvirt's default.
+    :param nova_files: nova-compute's configuration; none: this is no host of Nova's.
     """
     yield site.daemon
     yield from host.check_dpdk()
@@ -25,6 +28,7 @@ def examine(site: Site, connect: str | None = None) -> Iterator[Finding]:
     yield from host.check_kvm()
     yield from files.check_api_socket(site)
     yield from files.check_state_dir(site)
+    yield from nova.examine(site, nova_files)
     with domains.examine(connect) as libvirt:
         yield libvirt.access
         yield from files.check_socket_dir(site, libvirt.qemu_user)

@@ -23,6 +23,8 @@ FIRST_SAFE_TCG_QEMU: Final = (10, 0)
 TCG_VECTORS: Final = "tcg_vectors"
 """The check that foretells that crash."""
 
+NOVA_NS: Final = "{http://openstack.org/xmlns/libvirt/nova/1.1}"
+
 _MEMFD: Final = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
 
 
@@ -40,15 +42,18 @@ def check_shared_memory(document: str) -> None:
     domain = xml.parse(document)
     name = domain.findtext("name") or "?"
     default = _default_access(domain)
+    nova_hint = _nova_hint(domain)
     cells = domain.findall("cpu/numa/cell")
     for number, cell in enumerate(cells):
         if cell.get("memAccess", default) != "shared":
             raise _not_shared(
                 f"memory of domain {name}, NUMA cell {cell.get('id', number)}, is not shared",
-                _cell_hint(cell, number),
+                nova_hint or _cell_hint(cell, number),
             )
     if not cells and default != "shared":
-        raise _not_shared(f"memory of domain {name} is not shared", _domain_hint(domain))
+        raise _not_shared(
+            f"memory of domain {name} is not shared", nova_hint or _domain_hint(domain)
+        )
     for module in domain.findall("devices/memory"):
         if module.get("model") in ("dimm", "virtio-mem") and module.get("access") == "private":
             raise _not_shared(
@@ -77,6 +82,17 @@ def _not_shared(message: str, hint: str) -> errors.SharedMemoryMissing:
 
 def _cell_hint(cell: etree._Element, number: int) -> str:
     return f"Give <cell id='{cell.get('id', number)}'> the attribute memAccess='shared'."
+
+
+def _nova_hint(domain: etree._Element) -> str | None:
+    """Nova writes the document anew at each boot: only its flavor or nova.conf helps."""
+    flavor = domain.find(f"metadata/{NOVA_NS}instance/{NOVA_NS}flavor")
+    if flavor is None:
+        return None
+    return (
+        f"Flavor {flavor.get('name')} lacks hw:mem_page_size=large: resize the instance to one "
+        "that has it, or set [libvirt] file_backed_memory in nova.conf and reboot it hard."
+    )
 
 
 def _domain_hint(domain: etree._Element) -> str:

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nova.conf lacks for guests on our ports, or has too much of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+from vhost_brick_plugin import errors
+from vhost_brick_plugin.conf import hugepages
+from vhost_brick_plugin.doctor import nova_conf
+from vhost_brick_plugin.doctor.nova_conf import OS_VIF_GROUP, NovaConf
+from vhost_brick_plugin.doctor.site import Site
+from vhost_brick_plugin.finding import Finding, Level
+
+_LARGE = "hw:mem_page_size=large"
+
+_BRIDGED_S = 2.0
+"""What a restart of the daemon may take on a busy host, and a plug should wait out."""
+
+
+def examine(site: Site, files: Sequence[str]) -> Iterator[Finding]:
+    """Look at nova-compute's configuration *files*; with none there is nothing to say."""
+    if not files:
+        return
+    try:
+        conf = nova_conf.read(files)
+    except errors.ConfigError as error:
+        fix = "Correct nova.conf, or run as a user who may read it."
+        yield _fail("nova_config", error.message, fix)
+        return
+    for check in _CHECKS:
+        yield from check(site, conf)
+
+
+def check_virt_type(_site: Site, conf: NovaConf) -> Iterator[Finding]:
+    """Make sure that guests run in QEMU, and fast."""
+    if conf.virt_type not in ("kvm", "qemu"):
+        yield _fail(
+            "nova_virt_type",
+            f"[libvirt] virt_type is {conf.virt_type}: only QEMU has vhost-user",
+            "Set [libvirt] virt_type = kvm in nova.conf.",
+        )
+    elif conf.virt_type == "qemu":
+        yield _warn(
+            "nova_virt_type",
+            "[libvirt] virt_type is qemu: guests run without KVM, and Nova gives them one "
+            "queue pair",
+            "Set [libvirt] virt_type = kvm in nova.conf, if 'kvm' above is ok.",
+        )
+    else:
+        yield _ok("nova_virt_type", "guests run under KVM")
+
+
+# -- shared memory -----------------------------------------------------------
+
+
+def check_memory(site: Site, conf: NovaConf) -> Iterator[Finding]:
+    """Make sure that there is a way for guests to have shared memory."""
+    if conf.file_backed_memory > 0:
+        yield from _check_file_backed(conf)
+        return
+    total, free = hugepages.total_mb(), hugepages.free_mb()
+    if not total:
+        yield _fail(
+            "nova_memory",
+            "no guest can have shared memory here: the host has no huge pages, and [libvirt] "
+            "file_backed_memory is 0. Guests would boot with a dead network card",
+            "Reserve huge pages (hugepages=NUMBER on the kernel's command line) and use flavors "
+            f"with {_LARGE}; or set [libvirt] file_backed_memory in nova.conf.",
+        )
+    elif not free:
+        yield _warn(
+            "nova_memory",
+            f"all {total} MiB of huge pages are in use: no further guest has a place",
+            "Reserve more huge pages, or move guests away.",
+        )
+    else:
+        text = f"{free} of {total} MiB of huge pages are free, for flavors with {_LARGE}"
+        yield _ok("nova_memory", text)
+    yield from _check_own_pages(site, conf, total)
+
+
+def _check_file_backed(conf: NovaConf) -> Iterator[Finding]:
+    """nova-compute itself refuses to start otherwise."""
+    wrong = []
+    if conf.ram_allocation_ratio != 1.0:
+        wrong.append("ram_allocation_ratio = 1.0")
+    if conf.reserved_host_memory_mb:
+        wrong.append("reserved_host_memory_mb = 0")
+    if wrong:
+        yield _fail(
+            "nova_memory",
+            "nova-compute does not start: [libvirt] file_backed_memory wants other values beside "
+            "it",
+            f"Set [DEFAULT] {' and '.join(wrong)} in nova.conf.",
+        )
+    else:
+        yield _ok(
+            "nova_memory",
+            f"all guests get shared memory from files, {conf.file_backed_memory} MiB of it; "
+            "flavors with hw:mem_page_size cannot boot here",
+        )
+
+
+def _check_own_pages(site: Site, conf: NovaConf, total: int) -> Iterator[Finding]:
+    """vhost-brickd takes huge pages too, which Nova would give to a guest."""
+    takes_some = total and hugepages.mounted() and site.options["dpdk.hugepages"] != "off"
+    if takes_some and not conf.reserved_huge_pages:
+        yield _warn(
+            "nova_reserved_pages",
+            f"vhost-brickd uses {site.options['dpdk.memory_mb']} MiB of huge pages, and Nova does "
+            "not know: a guest may be sent here that does not fit",
+            "Set [DEFAULT] reserved_huge_pages = node:0,size:2048,count:NUMBER in nova.conf, on "
+            "the node and with the page size of vhost-brickd.",
+        )
+
+
+# -- plugging ----------------------------------------------------------------
+
+
+def check_plugging(_site: Site, conf: NovaConf) -> Iterator[Finding]:
+    """Make sure that a guest does not run before its port is ready, or without."""
+    if not conf.vif_plugging_is_fatal or not conf.vif_plugging_timeout:
+        yield _warn(
+            "nova_plugging",
+            "Nova does not wait for Neutron to say that a port is ready: a guest may boot without "
+            "a network, and nobody is told",
+            "Set [DEFAULT] vif_plugging_is_fatal = True and vif_plugging_timeout = 300 in "
+            "nova.conf.",
+        )
+    else:
+        text = f"a guest waits {conf.vif_plugging_timeout} s for its ports, then fails"
+        yield _ok("nova_plugging", text)
+
+
+def check_os_vif(site: Site, conf: NovaConf) -> Iterator[Finding]:
+    """Make sure that the os-vif plugin speaks to this daemon."""
+    bad = False
+    for name, effect in (
+        ("api_socket", "a plug finds nobody, and boots fail"),
+        ("state_dir", "nova-compute stops when it starts while vhost-brickd is down"),
+    ):
+        theirs, ours = getattr(conf, name), site.options[f"daemon.{name}"]
+        if os.path.realpath(theirs) != os.path.realpath(ours):
+            bad = True
+            yield _fail(
+                "nova_os_vif",
+                f"[{OS_VIF_GROUP}] {name} is {theirs}, but vhost-brickd has {ours}: {effect}",
+                f"Set {name} = {ours} in [{OS_VIF_GROUP}] of nova.conf.",
+            )
+    if conf.timeout < _BRIDGED_S:
+        bad = True
+        yield _warn(
+            "nova_os_vif",
+            f"[{OS_VIF_GROUP}] timeout is {conf.timeout:g} s: a plug during a restart of "
+            "vhost-brickd may fail",
+            f"Set timeout = 5 in [{OS_VIF_GROUP}] of nova.conf.",
+        )
+    if not bad:
+        yield _ok("nova_os_vif", f"plugs go to {conf.api_socket}")
+
+
+# -- rings -------------------------------------------------------------------
+
+
+def check_queues(site: Site, conf: NovaConf) -> Iterator[Finding]:
+    """Make sure that Nova asks for no more queue pairs than ports offer.
+
+    With hw:vif_multiqueue_enabled it asks for one a vCPU, at most [libvirt]
+    max_queues; and only under KVM.  A guest has no more vCPUs than the host CPUs.
+    """
+    offered = int(site.options["vhost.max_queues"])
+    asked = min(conf.max_queues or _cpus(), _cpus())
+    if conf.virt_type == "kvm" and asked > offered:
+        yield _warn(
+            "nova_queues",
+            f"a guest of {asked} vCPUs with hw:vif_multiqueue_enabled hangs at its start: ports "
+            f"offer {offered} queue pairs",
+            f"Set [libvirt] max_queues = {offered} in nova.conf, or raise [vhost] max_queues of "
+            "vhost-brickd for ports to come.",
+        )
+    else:
+        yield _ok("nova_queues", f"ports offer {offered} queue pairs, as many as Nova asks for")
+
+
+def check_ring_sizes(_site: Site, conf: NovaConf) -> Iterator[Finding]:
+    """Tell how long a burst may be before the guest loses packets."""
+    sizes = [size or nova_conf.RING_SIZES[0] for size in (conf.rx_queue_size, conf.tx_queue_size)]
+    text = "rings have {} descriptors to the guest and {} from it".format(*sizes)
+    if min(sizes) < nova_conf.RING_SIZES[-1]:
+        text += "; [libvirt] rx_queue_size and tx_queue_size = 1024 take longer bursts"
+    yield _ok("nova_ring_sizes", text)
+
+
+def _cpus() -> int:
+    return os.cpu_count() or 1
+
+
+_CHECKS: tuple[Callable[[Site, NovaConf], Iterator[Finding]], ...] = (
+    check_virt_type,
+    check_memory,
+    check_plugging,
+    check_os_vif,
+    check_queues,
+    check_ring_sizes,
+)
+
+
+def _ok(check: str, text: str) -> Finding:
+    return Finding(check=check, level=Level.OK, text=text)
+
+
+def _warn(check: str, text: str, fix: str) -> Finding:
+    return Finding(check=check, level=Level.WARN, text=text, fix=fix)
+
+
+def _fail(check: str, text: str, fix: str) -> Finding:
+    return Finding(check=check, level=Level.FAIL, text=text, fix=fix)
