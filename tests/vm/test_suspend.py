@@ -4,24 +4,50 @@ to a file.  libvirt refuses both for a backend that cannot log what it writes.""
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable, Iterator
+
 import pytest
 
+from tests.frontend.vhost_user import Frontend
 from tools.lab.lab import Guest
+from tools.lab.pair import ADDRESSES
 from tools.lab.stand import Stand, wait_answers
+
+ARP = b"\x08\x06"
+
+
+@pytest.fixture
+def listener(stand: Stand, make_port: Callable[..., str]) -> Iterator[Frontend]:
+    """A third end of the network, which hears what is meant for all."""
+    port = make_port("listener", "client")
+    with Frontend(stand.socket_dir / port, listen=True) as frontend:
+        frontend.connect()
+        yield frontend
+
+
+def announces(frame: bytes, address: str) -> bool:
+    """Tell whether *frame* is an ARP request for the address that it comes from."""
+    wanted = socket.inet_aton(address)
+    return frame[12:14] == ARP and frame[28:32] == wanted == frame[38:42]
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["client", "server"])
-def test_saved_guest_carries_on(stand: Stand, pair: tuple[Guest, Guest], number: int) -> None:
+def test_saved_guest_carries_on(
+    stand: Stand, pair: tuple[Guest, Guest], listener: Frontend, number: int
+) -> None:
     guest, other = pair[number], pair[1 - number]
     before = guest.wait_report(fresh=True)
     guest.domain.managedSave(0)
     assert stand.show("port", "show", guest.name)["state"] == "waiting"
 
+    listener.receive_all()
     guest.start()
     assert not guest.domain.hasManagedSaveImage(0)
     after = wait_answers(guest)
     assert after.boot_id == before.boot_id
     wait_answers(other)
+    assert [f for f in listener.receive_all() if announces(f, ADDRESSES[guest.name])]
     port = stand.show("port", "show", guest.name)
     assert (port["state"], len(port["sessions"])) == ("running", 1)
 
