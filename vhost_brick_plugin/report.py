@@ -4,20 +4,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from vhost_brick_plugin.codec import param
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """Traffic of a port or an uplink since the datapath started."""
+    """Traffic of a port or a brick since the datapath started."""
 
     from_peer_packets: int = param("Packets taken from the guest (or the kernel interface).")
     from_peer_bytes: int = param("Bytes in them.")
     to_peer_packets: int = param("Packets given to the guest (or the kernel interface).")
     to_peer_bytes: int = param("Bytes in them.")
     drops: Mapping[str, int] = param("Packets dropped, by the reason's name; zeros left out.")
+
+
+def total_drops(parts: Iterable[Counters]) -> dict[str, int]:
+    """Return the drops of all *parts* together."""
+    total: dict[str, int] = {}
+    for part in parts:
+        for reason, count in part.drops.items():
+            total[reason] = total.get(reason, 0) + count
+    return total
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

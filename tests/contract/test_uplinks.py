@@ -184,8 +184,17 @@ def test_networks_on_a_trunk_change_their_mtu(
     for vlan, network in enumerate(("n", "m")):
         datapath.uplink_add(network, Uplink(kind=kind, name=name, vlan=vlan))
     before = datapath.graph()
-    for network, mtu in (("n", 9000), ("m", 1400), ("n", 1300)):
+    for network, mtu in (("n", 1400), ("m", 1300), ("n", 1450)):
         datapath.network_update(Network(name=network, mtu=mtu))
+    assert datapath.graph() == before
+
+
+@needs_root
+def test_a_tap_grows_and_shrinks(datapath: Datapath) -> None:
+    datapath.uplink_add("n", tap())
+    before = datapath.graph()
+    for mtu in (9000, 1400, 9198):
+        datapath.network_update(Network(name="n", mtu=mtu))
     assert datapath.graph() == before
 
 

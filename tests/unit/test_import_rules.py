@@ -89,7 +89,7 @@ def test_nobody_imports_what_is_above(path: Path) -> None:
 def test_the_native_module_has_one_importer(path: Path) -> None:
     names = list(imports(path))
     native = [n for n in names if "_native" in n or n.split(".")[0] in ("cffi", "_cffi_backend")]
-    assert not native or path == TOP / "datapath" / "dpdk.py"
+    assert not native or path == TOP / "datapath" / "dpdk_c.py"
     concrete = [n for n in names if n.startswith(f"{NAME}.datapath.dpdk")]
     assert not concrete or path.parent == TOP / "datapath"
 

@@ -132,6 +132,8 @@ class Datapath(abc.ABC):
         """Take over a new MTU for *network*'s uplinks; its ports are not disturbed.
 
         A trunk has the greatest MTU of its networks.
+
+        :raises errors.UplinkError: an uplink cannot take such frames, or not while it runs.
         """
 
     @abc.abstractmethod

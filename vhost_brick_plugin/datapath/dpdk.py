@@ -1,33 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The DPDK datapath: the only importer of the native module.
+"""The DPDK datapath.
 
 A thin translation between the project's words and the C API in
 ``native/include/vhost_brick.h``: names to handles, errno to errors, structs to
-dataclasses.  What is subtle is in C.
+dataclasses.  What is subtle is in C.  Uplinks and ports are in files of their
+own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.datapath import base
-from vhost_brick_plugin.datapath._native import ffi, lib
+from vhost_brick_plugin.datapath import base, dpdk_c, shape
+from vhost_brick_plugin.datapath.dpdk_c import ffi, lib
 from vhost_brick_plugin.datapath.dpdk_log import LogPipe
+from vhost_brick_plugin.datapath.dpdk_ports import Ports
+from vhost_brick_plugin.datapath.dpdk_uplinks import Uplinks
 from vhost_brick_plugin.datapath.eal import eal_args
-from vhost_brick_plugin.model import Mode, Network, Offer, Port, Session, SessionState, Uplink
-from vhost_brick_plugin.report import (
-    BrickStats,
-    Counters,
-    GraphEdge,
-    GraphNode,
-    GraphResult,
-    WorkerStats,
-)
+from vhost_brick_plugin.model import Network, Offer, Port, Uplink, UplinkKind
+from vhost_brick_plugin.report import BrickStats, GraphResult, WorkerStats, total_drops
 
 EVENT_KINDS = {
     lib.VB_EVENT_SESSION_CONNECTED: "session_connected",
@@ -40,63 +35,10 @@ EVENT_KINDS = {
     lib.VB_EVENT_LOST: "lost",
 }
 
+UPLINK_KINDS = frozenset(kind.value for kind in UplinkKind)
+
 NEIGHBOURS_DIR = "neighbours"
 """In the runtime directory: a file a network, see ``native/bricks/neigh.h``."""
-
-HINTS = {
-    errno.ENOMEM: "Raise [dpdk] memory_mb, or free memory on the host.",
-    errno.ENOSPC: "The vhost library serves 1024 sockets and 1024 frontends; remove some ports.",
-    errno.EADDRINUSE: "Remove the file if nothing uses it, or give the port another path.",
-    errno.EACCES: "Give vhost-brickd's user write access to the directory.",
-    errno.EPERM: "vhost-brickd needs CAP_NET_ADMIN for this.",
-    errno.EBUSY: "Another program holds it.",
-    errno.EOPNOTSUPP: "Keep the vhost-brickd version that first served the port, "
-    "or delete and re-create the port while its VM is off.",
-}
-
-
-def _text(c_string: Any) -> str:
-    return str(ffi.string(c_string).decode(errors="replace"))
-
-
-def _names(function: Any) -> list[str]:
-    """Return the names of a C enumeration that ends with NULL."""
-    names: list[str] = []
-    while (name := function(len(names))) != ffi.NULL:
-        names.append(_text(name))
-    return names
-
-
-DROPS = _names(lib.vb_drop_name)
-FAULTS = _names(lib.vb_fault_name)
-
-
-def _check(result: int, what: str) -> None:
-    """Raise DatapathError if *result* is a negative errno."""
-    if result < 0:
-        code = -result
-        raise errors.DatapathError(f"{what}: {os.strerror(code)}", hint=HINTS.get(code))
-
-
-def _drops(raw: Any) -> dict[str, int]:
-    return {name: int(raw.drops[i]) for i, name in enumerate(DROPS) if raw.drops[i]}
-
-
-def _stats(brick: Any) -> Any:
-    raw = ffi.new("struct vb_stats *")
-    lib.vb_brick_stats(brick, raw)
-    return raw
-
-
-def _counters(brick: Any) -> Counters:
-    raw = _stats(brick)
-    return Counters(
-        from_peer_packets=raw.from_peer_packets,
-        from_peer_bytes=raw.from_peer_bytes,
-        to_peer_packets=raw.to_peer_packets,
-        to_peer_bytes=raw.to_peer_bytes,
-        drops=_drops(raw),
-    )
 
 
 class DpdkDatapath(base.Datapath):
@@ -104,29 +46,28 @@ class DpdkDatapath(base.Datapath):
 
     def __init__(self) -> None:
         self._options = base.Options()
-        self._networks: dict[str, Network] = {}
-        self._switches: dict[str, Any] = {}
-        self._uplinks: dict[tuple[str, str], Any] = {}
-        self._ports: dict[str, Port] = {}
-        self._bricks: dict[str, Any] = {}
-        self._guards: dict[str, Any] = {}
+        self._log = LogPipe()
+        self._networks: dict[str, tuple[Network, Any]] = {}
+        """Each network and its switch, by name."""
+        self._uplinks = Uplinks(self._options, self._log)
+        self._ports = Ports()
 
     # -- life --
 
     def start(self, options: base.Options) -> None:
-        self._options = options
         if options.runtime_dir:
             memories = os.path.join(options.runtime_dir, NEIGHBOURS_DIR)
             os.makedirs(memories, mode=0o700, exist_ok=True)
-        log = LogPipe()
-        lib.vb_log_to(log.write_fd)
+        lib.vb_log_to(self._log.write_fd)
         result = self._native_start(options)
         if result < 0:
-            last = "; ".join(log.last_errors()) or os.strerror(-result)
+            last = "; ".join(self._log.last_errors()) or os.strerror(-result)
             raise errors.DatapathError(
                 f"DPDK did not start: {last}",
                 hint="'vhost-brick doctor' checks memory and hugepages; see group [dpdk].",
             )
+        self._options = options
+        self._uplinks = Uplinks(options, self._log)
 
     def _native_start(self, options: base.Options) -> int:
         args = [ffi.new("char[]", a.encode()) for a in eal_args(options)]
@@ -150,19 +91,18 @@ class DpdkDatapath(base.Datapath):
     def stop(self) -> None:
         lib.vb_stop()
         self._networks.clear()
-        self._switches.clear()
-        self._uplinks.clear()
-        self._ports.clear()
-        self._bricks.clear()
-        self._guards.clear()
+        self._uplinks = Uplinks(self._options, self._log)
+        self._ports = Ports()
 
     def info(self) -> Mapping[str, str]:
         workers = self._options.worker_cores
         return {
-            "dpdk": _text(lib.vb_dpdk_version()),
+            "dpdk": dpdk_c.text(lib.vb_dpdk_version()),
             "memory": f"{self._options.memory_mb} MiB"
             + (" of hugepages" if self._options.hugepages else ", no hugepages"),
             "workers": ", ".join(f"core {c}" for c in workers) or "1, not pinned",
+            "uplinks": ", ".join(UplinkKind),
+            "nics": ", ".join(self._options.nics),
         }
 
     # -- networks --
@@ -176,63 +116,31 @@ class DpdkDatapath(base.Datapath):
         memory = self._neighbours(network.name)
         c_memory = ffi.new("char[]", os.fsencode(memory)) if memory else ffi.NULL
         config.neighbours = c_memory
-        out = ffi.new("struct vb_brick **")
-        name = f"switch/{network.name}".encode()
-        _check(lib.vb_switch_create(name, config, out), f"network {network.name}")
-        self._switches[network.name] = out[0]
-        self._networks[network.name] = network
+        name = shape.switch(network.name).encode()
+        switch = dpdk_c.create(lib.vb_switch_create, name, config, what=f"network {network.name}")
+        self._networks[network.name] = network, switch
 
     def network_update(self, network: Network) -> None:
-        for (name, ifname), brick in self._uplinks.items():
-            if name == network.name:
-                _check(lib.vb_tap_set_mtu(brick, network.mtu), f"uplink {ifname}")
-        self._networks[network.name] = network
+        _, switch = self._network(network.name)
+        self._uplinks.resize(network)
+        self._networks[network.name] = network, switch
 
     def network_remove(self, name: str) -> None:
-        switch = self._switch(name)
-        inside = [p.id for p in self._ports.values() if p.network == name]
-        inside += [ifname for network, ifname in self._uplinks if network == name]
-        if inside:
+        _, switch = self._network(name)
+        if inside := [*self._ports.on(name), *self._uplinks.on(name)]:
             raise errors.NetworkInUse(f"network {name} still has {', '.join(sorted(inside))}")
-        _check(lib.vb_brick_destroy(switch), f"network {name}")
-        del self._switches[name], self._networks[name]
+        dpdk_c.destroy(switch, f"network {name}")
+        del self._networks[name]
         if memory := self._neighbours(name):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(memory)
 
-    def uplink_add(self, network: str, uplink: Uplink) -> None:
-        switch = self._switch(network)
-        if (network, uplink.name) in self._uplinks:
-            raise errors.UplinkError(f"uplink {uplink.name} is on network {network} already")
-        out = ffi.new("struct vb_brick **")
-        result = lib.vb_tap_create(
-            f"tap/{uplink.name}".encode(),
-            uplink.name.encode(),
-            self._networks[network].mtu,
-            switch,
-            out,
-        )
-        if result < 0:
-            raise errors.UplinkError(
-                f"uplink {uplink.name} of network {network}: {os.strerror(-result)}",
-                hint=HINTS.get(-result),
-            )
-        self._uplinks[network, uplink.name] = out[0]
-
-    def uplink_remove(self, network: str, uplink: Uplink) -> None:
-        brick = self._uplinks.get((network, uplink.name))
-        if brick is None:
-            raise errors.UplinkError(f"network {network} has no uplink {uplink.name}")
-        _check(lib.vb_brick_destroy(brick), f"uplink {uplink.name}")
-        del self._uplinks[network, uplink.name]
-
-    def uplink_update(self, network: str, uplink: Uplink) -> None:
-        raise errors.UplinkError(f"network {network} has no {uplink}")
-
     def network_info(self, name: str) -> base.NetworkInfo:
-        switch = self._switch(name)
+        _, switch = self._network(name)
+        bricks = (switch, *self._uplinks.whole(name))
         return base.NetworkInfo(
-            macs_learned=lib.vb_switch_macs(switch), drops=_drops(_stats(switch))
+            macs_learned=lib.vb_switch_macs(switch),
+            drops=total_drops(map(dpdk_c.counters, bricks)),
         )
 
     def _neighbours(self, network: str) -> str:
@@ -241,11 +149,23 @@ class DpdkDatapath(base.Datapath):
             return ""
         return os.path.join(self._options.runtime_dir, NEIGHBOURS_DIR, network)
 
-    def _switch(self, name: str) -> Any:
-        switch = self._switches.get(name)
-        if switch is None:
+    def _network(self, name: str) -> tuple[Network, Any]:
+        found = self._networks.get(name)
+        if found is None:
             raise errors.NetworkNotFound(f"the datapath has no network {name}")
-        return switch
+        return found
+
+    # -- uplinks --
+
+    def uplink_add(self, network: str, uplink: Uplink) -> None:
+        present, switch = self._network(network)
+        self._uplinks.add(present, uplink, switch)
+
+    def uplink_update(self, network: str, uplink: Uplink) -> None:
+        self._uplinks.update(network, uplink)
+
+    def uplink_remove(self, network: str, uplink: Uplink) -> None:
+        self._uplinks.remove(network, uplink)
 
     # -- ports --
 
@@ -253,58 +173,17 @@ class DpdkDatapath(base.Datapath):
         return Offer(features=lib.vb_vhost_features(), queues=port.queues, mtu=port.mtu)
 
     def port_add(self, port: Port, offer: Offer) -> None:
-        switch = self._switch(port.network)
-        if port.id in self._ports:
-            raise errors.DatapathError(f"the datapath has port {port.id} already")
-        lacking = offer.features & ~lib.vb_vhost_features()
-        if lacking:
-            raise errors.DatapathError(
-                f"port {port.id}: its VM was offered features {lacking:#x} that this version "
-                "does not have",
-                hint=HINTS[errno.EOPNOTSUPP],
-            )
-        config = ffi.new("struct vb_vhost_config *")
-        config.path = os.fsencode(port.socket_path)
-        config.client = port.mode is Mode.CLIENT
-        config.features, config.queues, config.mtu = offer.features, offer.queues, offer.mtu
-        out = ffi.new("struct vb_brick **")
-        security = ffi.new("struct vb_security *", {"mode": lib.VB_SECURITY_OPEN})
-        guard_name = f"antispoof/{port.id}".encode()
-        _check(lib.vb_antispoof_create(guard_name, security, switch, out), f"port {port.id}")
-        guard = out[0]
-        result = lib.vb_vhost_create(f"vhost/{port.id}".encode(), config, guard, out)
-        if result < 0:
-            lib.vb_brick_destroy(guard)
-        _check(result, f"port {port.id} at {port.socket_path}")
-        self._bricks[port.id] = out[0]
-        self._guards[port.id] = guard
-        self._ports[port.id] = port
+        _, switch = self._network(port.network)
+        self._ports.add(port, offer, switch)
 
     def port_remove(self, id: str) -> None:
-        brick = self._brick(id)
-        _check(lib.vb_brick_destroy(brick), f"port {id}")
-        _check(lib.vb_brick_destroy(self._guards[id]), f"port {id}")
-        del self._bricks[id], self._guards[id], self._ports[id]
+        self._ports.remove(id)
 
     def port_update(self, port: Port) -> None:
-        self._brick(port.id)
-        self._ports[port.id] = port
+        self._ports.update(port)
 
     def port_info(self, id: str) -> base.PortInfo:
-        brick = self._brick(id)
-        raw = ffi.new("struct vb_session[]", lib.VB_SESSIONS_MAX)
-        count = lib.vb_vhost_sessions(brick, raw, len(raw))
-        return base.PortInfo(
-            sessions=tuple(sorted((_session(raw[i]) for i in range(count)), key=_number)),
-            fault=_text(lib.vb_vhost_fault(brick)),
-            counters=_counters(brick),
-        )
-
-    def _brick(self, id: str) -> Any:
-        brick = self._bricks.get(id)
-        if brick is None:
-            raise errors.PortNotFound(f"the datapath has no port {id}")
-        return brick
+        return self._ports.info(id)
 
     # -- what happens --
 
@@ -316,11 +195,18 @@ class DpdkDatapath(base.Datapath):
         return [_event(raw[i]) for i in range(lib.vb_events(raw, len(raw)))]
 
     def brick_stats(self) -> tuple[BrickStats, ...]:
-        rows = [
-            BrickStats(brick=name, kind=kind, network=network, counters=_counters(brick))
-            for name, kind, network, brick in self._all()
-        ]
-        return tuple(rows)
+        bricks = {shape.switch(name): switch for name, (_, switch) in self._networks.items()}
+        bricks.update(self._uplinks.bricks())
+        bricks.update(self._ports.bricks())
+        return tuple(
+            BrickStats(
+                brick=node.name,
+                kind=node.kind,
+                network=node.network,
+                counters=dpdk_c.counters(bricks[node.name]),
+            )
+            for node in self.graph().nodes
+        )
 
     def worker_stats(self) -> tuple[WorkerStats, ...]:
         rows: list[WorkerStats] = []
@@ -339,15 +225,7 @@ class DpdkDatapath(base.Datapath):
         return tuple(rows)
 
     def graph(self) -> GraphResult:
-        rows = list(self._all())
-        nodes = tuple(GraphNode(name=n, kind=k, network=net) for n, k, net, _ in rows)
-        edges = tuple(
-            GraphEdge(a=name, b=f"switch/{network}")
-            for name, kind, network, brick in rows
-            if kind != "switch"
-            for _ in range(lib.vb_brick_edges(brick))
-        )
-        return GraphResult(nodes=nodes, edges=edges)
+        return shape.graph(self._networks, self._uplinks.joined(), self._ports.shapes())
 
     def stalled(self, seconds: float) -> Sequence[str]:
         found: list[str] = []
@@ -360,40 +238,23 @@ class DpdkDatapath(base.Datapath):
             found.append("vhost event thread")
         return found
 
-    def _all(self) -> list[tuple[str, str, str, Any]]:
-        """Return name, kind, network and handle of every brick, sorted by name."""
-        rows = [(f"switch/{n}", "switch", n, b) for n, b in self._switches.items()]
-        rows += [(f"tap/{i}", "tap", n, b) for (n, i), b in self._uplinks.items()]
-        rows += [
-            (f"vhost/{i}", "vhost", self._ports[i].network, b) for i, b in self._bricks.items()
-        ]
-        return sorted(rows, key=lambda row: row[:3])
-
-
-def _number(session: Session) -> int:
-    return session.number
-
-
-def _session(raw: Any) -> Session:
-    return Session(
-        number=raw.number,
-        state=SessionState.RUNNING if raw.running else SessionState.CONNECTED,
-        features=raw.features,
-        queues=raw.queues,
-        since=raw.since / 1e9,
-    )
-
 
 def _event(raw: Any) -> base.Event:
-    kind = EVENT_KINDS[raw.kind]
-    _, _, who = _text(raw.brick).partition("/")
+    kind, _, name = dpdk_c.text(raw.brick).partition("/")
     detail: dict[str, str] = {}
     if raw.kind in (lib.VB_EVENT_SESSION_RUNNING, lib.VB_EVENT_QUEUES_CHANGED):
         detail = {"features": f"{raw.features:#x}", "queues": str(raw.queues)}
     elif raw.kind == lib.VB_EVENT_FAULT:
         detail = {
-            "fault": FAULTS[raw.fault],
-            "message": _text(lib.vb_fault_meaning(raw.fault)),
-            "hint": _text(lib.vb_fault_hint(raw.fault)),
+            "fault": dpdk_c.FAULTS[raw.fault],
+            "message": dpdk_c.text(lib.vb_fault_meaning(raw.fault)),
+            "hint": dpdk_c.text(lib.vb_fault_hint(raw.fault)),
         }
-    return base.Event(time=raw.time / 1e9, kind=kind, port=who, session=raw.session, detail=detail)
+    return base.Event(
+        time=raw.time / 1e9,
+        kind=EVENT_KINDS[raw.kind],
+        port=name if kind == "vhost" else "",
+        uplink=name if kind in UPLINK_KINDS else "",
+        session=raw.session,
+        detail=detail,
+    )

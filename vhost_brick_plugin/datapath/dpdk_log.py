@@ -12,7 +12,10 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from vhost_brick_plugin import errors
 
 LOG = logging.getLogger("vhost_brick_plugin.dpdk")
 
@@ -68,9 +71,22 @@ class LogPipe:
 
     def last_errors(self) -> list[str]:
         """Return the latest error lines, all that was written so far considered."""
+        self._marks.clear()
         os.write(self.write_fd, b"mark\n")
         self._marks.wait(timeout=1.0)
         return list(self._errors)
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Add to an error of the block what DPDK said meanwhile."""
+        self.last_errors()
+        self._errors.clear()
+        try:
+            yield
+        except errors.VhostBrickError as e:
+            if said := "; ".join(self.last_errors()):
+                raise type(e)(f"{e.message} (DPDK: {said})", hint=e.hint) from None
+            raise
 
     def _run(self) -> None:
         with os.fdopen(self._read_fd, encoding="utf-8", errors="replace") as lines:
