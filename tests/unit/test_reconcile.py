@@ -119,6 +119,16 @@ def test_ports_are_closed_before_an_uplink_comes() -> None:
     ]
 
 
+def test_the_widest_network_starts_a_trunk() -> None:
+    networks = tuple(
+        Network(name=name, mtu=mtu, uplinks=(tap("t", mtu),))
+        for name, mtu in (("a", 1500), ("b", 4000), ("c", 2000))
+    )
+    actions = diff(state(networks=networks), EMPTY)
+    adds = [action.network.name for action in actions if isinstance(action, UplinkAdd)]
+    assert adds == ["b", "c", "a"]
+
+
 def test_remote_hosts_are_an_update() -> None:
     old = Network(name="n", uplinks=(vxlan(7, "192.0.2.2"), tap("t")))
     new = Network(name="n", uplinks=(tap("t"), vxlan(7, "192.0.2.3")))

@@ -604,21 +604,50 @@ def test_a_fault_of_an_uplink_is_shown_at_every_network_that_has_it(bench: Bench
     bench.call(methods.NetworkEnsure(network="b", uplinks=(tap("t", 2),)))
     bench.call(methods.NetworkEnsure(network="c", uplinks=(tap("u"),)))
     bench.ensure("t", network="c")
-    bench.datapath.break_uplink("t", "interface_gone", "it was deleted", "mend it")
+    bench.datapath.break_uplink("t", "link_down", "it has no link", "mend it")
     bench.service.drain_events()
 
     def faults() -> list[str | None]:
         found = bench.call(methods.NetworkListCall()).networks
         return [status.fault and status.fault.name for status in found]
 
-    assert faults() == ["interface_gone", "interface_gone", None]
+    assert faults() == ["link_down", "link_down", None]
     assert (bench.events[-1].uplink, bench.events[-1].port) == ("t", "")
     assert bench.call(methods.PortShow(id="t")).fault is None
     bench.call(methods.NetworkEnsure(network="b"))
-    assert faults() == ["interface_gone", None, None]
+    assert faults() == ["link_down", None, None]
     bench.call(methods.NetworkEnsure(network="a"))
     bench.call(methods.NetworkEnsure(network="a", uplinks=(tap("t", 1),)))
     assert faults() == [None, None, None]
+
+
+def test_an_interface_that_was_deleted_comes_back(bench: Bench) -> None:
+    for vlan, name in enumerate("ab"):
+        bench.call(
+            methods.NetworkEnsure(network=name, uplinks=(tap("t", vlan), tap(f"own{name}")))
+        )
+    bench.ensure("p", network="a")
+    number = bench.datapath.connect("p")
+    del bench.links.taps["t"]
+    bench.datapath.break_uplink("t", "interface_gone", "it was deleted", "mend it")
+    bench.links.broken.add("t")
+    calls = bench.calls_of(bench.service.drain_events)
+    assert calls == [("uplink_remove", "tap t VLAN 0"), ("uplink_remove", "tap t VLAN 1")]
+    for status in bench.call(methods.NetworkListCall()).networks:
+        assert status.fault.name == "interface_gone"
+
+    bench.clock.now += 1
+    bench.service.retry()
+    for status in bench.call(methods.NetworkListCall()).networks:
+        assert status.fault.message == "t exists and is no tap"
+
+    bench.links.broken.clear()
+    bench.clock.now += 60
+    calls = bench.calls_of(bench.service.retry)
+    assert calls == [("uplink_add", "tap t VLAN 0"), ("uplink_add", "tap t VLAN 1")]
+    assert bench.engine.setbacks == {}
+    assert bench.links.taps == {"t": 1500, "owna": 1500, "ownb": 1500}
+    assert [s.number for s in bench.call(methods.PortShow(id="p")).sessions] == [number]
 
 
 def test_a_fault_of_an_uplink_that_passed_is_no_longer_shown(bench: Bench) -> None:

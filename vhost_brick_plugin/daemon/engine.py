@@ -74,6 +74,9 @@ class Engine:
 
     def retry(self, desired: State, subjects: Collection[str] | None = None) -> list[str]:
         """Try again what is due, or *subjects* at once; return what is in order now."""
+        # What is not as desired is a setback; to find out takes long where there are many.
+        if subjects is not None and self.setbacks.keys().isdisjoint(subjects):
+            return []
         now = self._clock()
         before = set(self.setbacks)
         for action in reconcile.diff(desired, self.actual):
@@ -82,6 +85,19 @@ class Engine:
             if due if subjects is None else action.subject in subjects:
                 self._attempt(action)
         return sorted(before - set(self.setbacks))
+
+    def lose(self, name: str, fault: Fault) -> None:
+        """Part the uplink called *name*, whose interface is gone, from all its networks.
+
+        They keep wanting it, so :meth:`retry` tries to have it again.
+        """
+        for network in self.actual.networks.values():
+            for uplink in network.uplinks:
+                if uplink.name == name:
+                    self._attempt(reconcile.UplinkRemove(network.name, uplink))
+                    due = self._clock() + FIRST_RETRY_S
+                    setback = Setback(fault=fault, delay=FIRST_RETRY_S, due=due)
+                    self.setbacks[reconcile.uplink_subject(network.name, uplink)] = setback
 
     def change(self, before: State, after: State, subjects: Collection[str]) -> None:
         """Go from *before* to *after*, which differ in *subjects*.

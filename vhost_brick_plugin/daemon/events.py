@@ -10,6 +10,9 @@ from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.datapath import base
 from vhost_brick_plugin.report import Fault
 
+INTERFACE_GONE = "interface_gone"
+"""The fault of an uplink that is of no more use as it is."""
+
 UNKNOWN_HINT = "See the daemon's log around that time."
 
 

@@ -209,7 +209,8 @@ def _uplink_removes(desired: State, actual: State) -> Iterator[Action]:
 
 
 def _uplink_adds(desired: State, actual: State) -> Iterator[Action]:
-    for network in desired.networks.values():
+    # The widest first: some devices cannot grow any more once they run.
+    for network in sorted(desired.networks.values(), key=lambda n: n.mtu, reverse=True):
         present = {u.place for u in _uplinks(actual, network.name)}
         yield from (UplinkAdd(network, u) for u in network.uplinks if u.place not in present)
 

@@ -180,8 +180,11 @@ class Service:
     def drain_events(self) -> None:
         """Log and pass on what happened in the datapath."""
         for event in self._datapath.events():
-            self._faults.note(event)
             LOG.log(*events.describe(event))
+            if event.uplink and event.detail.get("fault") == events.INTERFACE_GONE:
+                self._engine.lose(event.uplink, events.fault_of(event))
+            else:
+                self._faults.note(event)
             self._emit(events.translate(event))
 
     def retry(self) -> None:
