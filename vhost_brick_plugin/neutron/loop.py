@@ -24,6 +24,7 @@ from neutron.plugins.ml2.drivers.agent import _agent_manager_base as amb
 from neutron.plugins.ml2.drivers.agent import _common_agent as common
 from neutron_lib import constants as n_const
 from oslo_config import cfg
+from oslo_service import loopingcall
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.neutron import constants, migration
@@ -70,6 +71,8 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
         self.plugin_rpc = WiringApi(self._wiring)
 
     def _report_state(self) -> None:
+        if self._stopped:
+            raise loopingcall.LoopingCallDone
         failed_before = self.failed_report_state
         self.agent_state["configurations"][constants.DATAPATH] = self._wiring.datapath()
         super()._report_state()

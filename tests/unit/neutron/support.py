@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from vhost_brick_plugin.neutron.segments import Device, Outside
 from vhost_brick_plugin.neutron.watch import News
 from vhost_brick_plugin.neutron.wiring import Wiring
 
+WAIT_S = 10
 LOCAL = "192.0.2.1"
 OUTSIDE = Outside(
     mappings={
@@ -37,10 +39,9 @@ PORT, OTHER_PORT = name(1), name(2)
 
 
 class Daemon:
-    """A client whose daemon answers within the call.
+    """A client whose daemon answers within the call, one call at a time.
 
     :ivar away: nobody answers.
-    :ivar changes: the requests that changed something.
     """
 
     path = "/nowhere"
@@ -48,12 +49,20 @@ class Daemon:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.away = False
-        self.requests: list[methods.Method[Any]] = []
+        self._requests: list[methods.Method[Any]] = []
+        self._called = threading.Condition()
 
     def call(self, request: methods.Method[Any]) -> Any:
-        if self.away:
-            raise errors.DaemonUnreachable("the daemon is away")
-        self.requests.append(request)
+        with self._called:
+            if self.away:
+                raise errors.DaemonUnreachable("the daemon is away")
+            try:
+                return self._answer(request)
+            finally:
+                self._requests.append(request)
+                self._called.notify_all()
+
+    def _answer(self, request: methods.Method[Any]) -> Any:
         if isinstance(request, methods.Hello):
             return stub_daemon.hello(datapath_info={"nics": "nic0, nic9"})
         if isinstance(request, methods.ConfigDump):
@@ -63,9 +72,20 @@ class Daemon:
 
     def changes(self) -> list[methods.Method[Any]]:
         """Return, and forget, the requests that ask for a change."""
-        asked = [r for r in self.requests if r.name.endswith(("_ensure", "_remove"))]
-        self.requests.clear()
+        with self._called:
+            asked = [r for r in self._requests if r.name.endswith(("_ensure", "_remove"))]
+            self._requests.clear()
         return asked
+
+    def wait_for(self, method: type[methods.Method[Any]]) -> Any:
+        """Wait for a request since the last look at them, and return it."""
+
+        def find() -> list[Any]:
+            return [r for r in self._requests if isinstance(r, method)]
+
+        with self._called:
+            assert self._called.wait_for(find, WAIT_S), f"no {method.name}"
+            return find()[-1]
 
 
 class Host:
@@ -94,15 +114,25 @@ class Host:
     # -- Nova ------------------------------------------------------------------
 
     def plug(self, port: str = PORT, network: str = NET) -> None:
-        self.bench.ensure(port, network, mac=_mac(port))
+        self._nova(
+            methods.PortEnsure(id=port, network=network, mac=mac(port), create_network=True)
+        )
 
     def unplug(self, port: str = PORT) -> None:
-        self.bench.call(methods.PortRemove(id=port))
+        self._nova(methods.PortRemove(id=port))
+
+    def _nova(self, request: methods.Method[Any]) -> None:
+        self.daemon.call(request)
+        self.daemon.changes()
+        self.wake()
 
     # -- the watcher -----------------------------------------------------------
 
     def start(self) -> None:
         """Nothing to start."""
+
+    def wake(self) -> None:
+        """Tell that there is news; nobody listens."""
 
     def take(self) -> News:
         if self.daemon.away:
@@ -120,12 +150,13 @@ class Host:
     # -- what came of it -------------------------------------------------------
 
     def port(self, id: str = PORT) -> Any:
-        return self.bench.service.port_show(methods.PortShow(id=id)).port
+        return self.daemon.call(methods.PortShow(id=id)).port
 
     def networks(self) -> dict[str, Any]:
-        listed = self.bench.service.network_list(methods.NetworkListCall()).networks
+        listed = self.daemon.call(methods.NetworkListCall()).networks
         return {status.network.name: status.network for status in listed}
 
 
-def _mac(port: str) -> str:
+def mac(port: str) -> str:
+    """Return the MAC of a port."""
     return f"52:54:00:00:00:{uuid.UUID(port).int % 256:02x}"

@@ -132,7 +132,7 @@ def test_an_unplugged_port_is_not_made_again(host: Host) -> None:
     host.unplug()
     with pytest.raises(errors.PortNotFound):
         host.wiring.secure(PORT, OPEN)
-    assert host.bench.service.port_list(methods.PortListCall()).ports == ()
+    assert host.daemon.call(methods.PortListCall()).ports == ()
     assert host.wiring.ports() == set()
 
 
