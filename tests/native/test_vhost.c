@@ -152,6 +152,45 @@ static void what_is_no_socket_is_a_fault(void **state)
 	unlink(config.path);
 }
 
+/* What QEMU says when its guest's driver starts and its memory cannot be shared. */
+static int start_without_memory(const char *path)
+{
+	static const uint32_t enable_ring[] = {18, 1, 8, 0, 1}, set_features[] = {2, 1, 8, 0, 1};
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(addr.sun_path, path);
+	assert_int_equal(connect(fd, (void *)&addr, sizeof(addr)), 0);
+	assert_int_equal(write(fd, enable_ring, sizeof(enable_ring)), sizeof(enable_ring));
+	assert_int_equal(write(fd, set_features, sizeof(set_features)), sizeof(set_features));
+	return fd;
+}
+
+static void memory_that_never_comes_is_a_fault(void **state)
+{
+	struct vb_vhost_config first = config_for("gone", false),
+			       config = config_for("bad", false);
+	struct vb_session session;
+	struct vb_brick *brick;
+	int fd;
+
+	(void)state;
+	/* A clock that outlives its session and its port does no harm. */
+	assert_int_equal(create(&first, &brick), 0);
+	fd = start_without_memory(first.path);
+	harness_wait(vb_vhost_sessions(brick, &session, 1) == 1);
+	assert_int_equal(vb_brick_destroy(brick), 0);
+	close(fd);
+
+	assert_int_equal(create(&config, &brick), 0);
+	fd = start_without_memory(config.path);
+	harness_wait(strcmp(vb_vhost_fault(brick), "memory_not_shared") == 0);
+	assert_int_equal(vb_vhost_sessions(brick, &session, 1), 1);
+	assert_false(session.running);
+	assert_int_equal(vb_brick_destroy(brick), 0);
+	close(fd);
+}
+
 static void bad_config_is_refused(void **state)
 {
 	struct vb_vhost_config good = config_for("p", false), config;
@@ -224,6 +263,8 @@ int main(void)
 		T(what_is_no_socket_is_a_fault),
 		T(bad_config_is_refused),
 		T(many_leave_nothing_behind),
+		/* Last: TSan opens files to see that what it finds in it is in tsan.supp. */
+		T(memory_that_never_comes_is_a_fault),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
