@@ -39,7 +39,7 @@ PLUG_BOUND_MS = 50.0
 TRUNK = "trunk0"
 CONFIG = {"dpdk": {"nic": f"{TRUNK}:net_ring0", "mbufs": 65536, "memory_mb": 512}}
 BUSY = ("busy-a", "busy-b")
-RATE = 2000
+RATE = 500
 """Frames a second between the two that talk."""
 
 
