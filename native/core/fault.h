@@ -30,7 +30,7 @@
 		"smaller than the memory in it, look like this; 'vhost-brick domain check' "      \
 		"tells of the first.")                                                            \
 	X(INTERFACE_GONE, "interface_gone", "the uplink's interface or device is gone",           \
-		"Delete the uplink from its network and add it again.")                           \
+		"vhost-brickd takes it back, a tap by making it again; see what removed it.")     \
 	X(LINK_DOWN, "link_down", "the uplink's device has no link",                              \
 		"See to the cable and to the switch at its other end.")                           \
 	X(OUT_OF_RESOURCES, "out_of_resources", "the vhost library could not register the port",  \
