@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,13 +16,36 @@ from vhost_brick_plugin import errors
 from vhost_brick_plugin.datapath._native import ffi, lib
 from vhost_brick_plugin.report import Counters
 
-__all__ = ["DROPS", "FAULTS", "check", "counters", "create", "destroy", "ffi", "lib", "text"]
+__all__ = [
+    "DROPS",
+    "FAULTS",
+    "check",
+    "counters",
+    "create",
+    "destroy",
+    "ffi",
+    "keeping",
+    "lib",
+    "text",
+]
 
 HINTS = {
     errno.ENOMEM: "Raise [dpdk] memory_mb, or free memory on the host.",
     errno.EPERM: "vhost-brickd needs CAP_NET_ADMIN for this.",
     errno.EBUSY: "Another program holds it.",
 }
+
+
+_kept: weakref.WeakKeyDictionary[Any, tuple[Any, ...]] = weakref.WeakKeyDictionary()
+
+
+def keeping(struct: Any, *parts: Any) -> Any:
+    """Return *struct*, and let *parts*, which it points to, live as long as it does.
+
+    C memory belongs to the Python object that made it; a pointer to it keeps nothing alive.
+    """
+    _kept[struct] = parts
+    return struct
 
 
 def text(c_string: Any) -> str:

@@ -80,7 +80,7 @@ class Ports:
         antispoof = dpdk_c.create(
             lib.vb_antispoof_create,
             shape.antispoof(port.id).encode(),
-            _Security(port).struct,
+            _security(port),
             switch,
             what=f"port {port.id}",
         )
@@ -100,8 +100,7 @@ class Ports:
     def update(self, port: Port) -> None:
         served = self._find(port.id)
         if port.security != served.port.security:
-            security = _Security(port)
-            result = lib.vb_antispoof_set(served.antispoof, security.struct)
+            result = lib.vb_antispoof_set(served.antispoof, _security(port))
             dpdk_c.check(result, f"port {port.id}")
         served.port = port
 
@@ -163,20 +162,15 @@ def _session(raw: Any) -> Session:
     )
 
 
-class _Security:
-    """A port's security as C takes it.
-
-    :ivar struct: valid as long as this is.
-    """
-
-    def __init__(self, port: Port) -> None:
-        if port.security is None:
-            raise errors.DatapathError(f"port {port.id}: nobody said what it lets through")
-        self._pairs = _pairs(port.security)
-        self.struct = ffi.new("struct vb_security *")
-        self.struct.mode = MODES[port.security.mode]
-        self.struct.nb_pairs = len(self._pairs)
-        self.struct.pairs = self._pairs
+def _security(port: Port) -> Any:
+    """Return what *port* lets through as C takes it."""
+    if port.security is None:
+        raise errors.DatapathError(f"port {port.id}: nobody said what it lets through")
+    pairs = _pairs(port.security)
+    struct = dpdk_c.keeping(ffi.new("struct vb_security *"), pairs)
+    struct.mode = MODES[port.security.mode]
+    struct.nb_pairs, struct.pairs = len(pairs), pairs
+    return struct
 
 
 def _pairs(security: PortSecurity) -> Any:

@@ -183,8 +183,8 @@ class Uplinks:
             "hints": HINTS[uplink.kind],
         }
         if uplink.tunnel is not None:
-            config = _Config(uplink.tunnel, mtu, self._options)
-            return dpdk_c.create(lib.vb_vxlan_create, name, config.struct, to, **about)
+            config = _config(uplink.tunnel, mtu, self._options)
+            return dpdk_c.create(lib.vb_vxlan_create, name, config, to, **about)
         if uplink.kind is UplinkKind.TAP:
             return dpdk_c.create(lib.vb_tap_create, name, uplink.name.encode(), mtu, to, **about)
         devargs = self._options.devargs(uplink.name)
@@ -192,19 +192,14 @@ class Uplinks:
             return dpdk_c.create(lib.vb_nic_create, name, devargs.encode(), mtu, to, **about)
 
 
-class _Config:
-    """A tunnel as C takes it.
-
-    :ivar struct: valid as long as this is.
-    """
-
-    def __init__(self, tunnel: Tunnel, mtu: int, options: base.Options) -> None:
-        self._local = ffi.new("char[]", tunnel.local.encode())
-        self.struct = ffi.new("struct vb_vxlan_config *")
-        self.struct.local, self.struct.port = self._local, tunnel.port
-        self.struct.vni, self.struct.mtu = tunnel.vni, mtu
-        self.struct.mac_table_size = options.mac_table_size
-        self.struct.mac_ageing_s = options.mac_ageing_s
+def _config(tunnel: Tunnel, mtu: int, options: base.Options) -> Any:
+    """Return a tunnel as C takes it."""
+    local = ffi.new("char[]", tunnel.local.encode())
+    struct = dpdk_c.keeping(ffi.new("struct vb_vxlan_config *"), local)
+    struct.local, struct.port, struct.vni, struct.mtu = local, tunnel.port, tunnel.vni, mtu
+    struct.mac_table_size = options.mac_table_size
+    struct.mac_ageing_s = options.mac_ageing_s
+    return struct
 
 
 def _about(network: str, uplink: Uplink) -> str:
