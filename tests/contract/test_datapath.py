@@ -317,7 +317,7 @@ def test_a_port_has_its_security_from_the_start(
 def test_security_changes_in_place(datapath: Datapath, add: Callable[..., Port]) -> None:
     port = add()
     inode = os.stat(port.socket_path).st_ino
-    for security in SECURITIES:
+    for security in SECURITIES * 5:
         datapath.port_update(dataclasses.replace(port, security=security))
     assert os.stat(port.socket_path).st_ino == inode
     assert dict(datapath.port_info("p").counters.drops) == {}

@@ -13,21 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.datapath._native import ffi, lib
+from vhost_brick_plugin.datapath._native import ffi as ffi
+from vhost_brick_plugin.datapath._native import lib as lib
 from vhost_brick_plugin.report import Counters
-
-__all__ = [
-    "DROPS",
-    "FAULTS",
-    "check",
-    "counters",
-    "create",
-    "destroy",
-    "ffi",
-    "keeping",
-    "lib",
-    "text",
-]
 
 HINTS = {
     errno.ENOMEM: "Raise [dpdk] memory_mb, or free memory on the host.",
