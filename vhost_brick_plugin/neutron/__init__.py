@@ -7,7 +7,7 @@
     agent -> loop -> manager        runs beside vhost-brickd: gives its networks their
                |       |            uplinks, and its ports their security
                rpc     +- segments, security, remotes    pure
-                       +- view, watch                    what the daemon has
+               canary  +- view, watch                    what the daemon has
 
 The agent makes and removes no port, that is Nova's (``os_vif``); it finds the ports
 that Nova plugged by their ids, which are Neutron's, and their networks likewise.

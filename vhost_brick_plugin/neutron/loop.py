@@ -8,7 +8,8 @@ What is different, and why:
 * A port that the daemon refuses is tried again by itself, later and later; the common loop
   would ask Neutron for all ports again, every two seconds.
 * Ports are asked for in portions, so that hundreds do not run into the RPC's time-out.
-* After a report of its state failed, messages may have been lost: it asks for everything.
+* It asks for everything when messages may have been lost: its report of state failed, or
+  its :class:`Canary` did not come back.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from oslo_service import loopingcall
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.neutron import constants, migration
+from vhost_brick_plugin.neutron.canary import Canary
 from vhost_brick_plugin.neutron.manager import VhostBrickManager
 from vhost_brick_plugin.neutron.retries import Retries
-from vhost_brick_plugin.neutron.rpc import WiringApi
+from vhost_brick_plugin.neutron.rpc import SelfApi, WiringApi
 
 LOG = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
         self._stopped = False
         self._retries = Retries()
         self._wiring = manager.wiring
+        self.canary = Canary(self._cast_canary, self.resync)
 
     def start(self) -> None:
         self._wiring.start()
@@ -59,6 +62,7 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
 
     def stop(self, graceful: bool = True) -> None:
         self._stopped = True
+        self.canary.stop()
         self.wake()
         super().stop(graceful)
 
@@ -66,9 +70,18 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
         """Have the loop look around now.  From any thread."""
         self._news.set()
 
+    def resync(self) -> None:
+        """Have the loop ask Neutron for everything.  From any thread."""
+        self.fullsync = True
+        self.wake()
+
     def setup_rpc(self) -> None:
         super().setup_rpc()
         self.plugin_rpc = WiringApi(self._wiring)
+        self._self_rpc = SelfApi()
+
+    def _cast_canary(self, number: int) -> None:
+        self._self_rpc.cast_canary(self.context, number)
 
     def _report_state(self) -> None:
         if self._stopped:
@@ -76,14 +89,13 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
         failed_before = self.failed_report_state
         self.agent_state["configurations"][constants.DATAPATH] = self._wiring.datapath()
         super()._report_state()
-        if failed_before and not self.failed_report_state:
-            self.fullsync = True
-        if self.fullsync:
-            self.wake()
+        if self.fullsync or (failed_before and not self.failed_report_state):
+            self.resync()
 
     # -- the loop --------------------------------------------------------------
 
     def daemon_loop(self) -> None:
+        self.canary.start()
         info, sync = None, True
         while not self._stopped:
             self._news.clear()

@@ -13,7 +13,7 @@ from neutron.plugins.ml2.drivers.agent import _agent_manager_base as amb
 from neutron_lib.agent import topics
 from oslo_config import cfg
 
-from vhost_brick_plugin.neutron.rpc import VhostBrickRpcCallbacks
+from vhost_brick_plugin.neutron.rpc import CANARY_TOPIC, VhostBrickRpcCallbacks
 from vhost_brick_plugin.neutron.security import port_security
 from vhost_brick_plugin.neutron.segments import Segment
 from vhost_brick_plugin.neutron.wiring import Wiring
@@ -27,6 +27,7 @@ CONSUMERS = (
     (topics.PORT_BINDING, topics.ACTIVATE),
     (topics.NETWORK, topics.UPDATE),
     (topics.NETWORK, topics.DELETE),
+    CANARY_TOPIC,
 )
 
 

@@ -18,6 +18,7 @@ from neutron.agent import rpc as agent_rpc
 from neutron.api.rpc.handlers import securitygroups_rpc as sg_rpc
 from neutron.plugins.ml2.drivers.agent import _agent_manager_base as amb
 from neutron.plugins.ml2.drivers.l2pop.rpc_manager import l2population_rpc as l2pop_rpc
+from neutron_lib import rpc as n_rpc
 from neutron_lib.agent import topics
 from oslo_config import cfg
 
@@ -25,6 +26,9 @@ from vhost_brick_plugin import errors
 from vhost_brick_plugin.neutron.wiring import Wiring
 
 LOG = logging.getLogger(__name__)
+
+CANARY_TOPIC = ("vhost-brick", "canary")
+"""A queue of our own: other agents of the host may share the others."""
 
 
 class VhostBrickRpcCallbacks(
@@ -90,6 +94,10 @@ class VhostBrickRpcCallbacks(
         """It has no ports, so the daemon has it no more either."""
         self.network_map.pop(kwargs["network_id"], None)
 
+    def canary(self, context: Any, **kwargs: Any) -> None:
+        """Our own message: see :class:`SelfApi`."""
+        self.agent.canary.hear(kwargs["number"])
+
     def _look_at(self, ports: set[str]) -> None:
         here = ports & self._wiring.ports()
         if here:
@@ -117,6 +125,18 @@ class VhostBrickRpcCallbacks(
 
 def _hosts(fdb_entries: Mapping[str, Any]) -> dict[str, Any]:
     return {network: entry.get("ports", {}) for network, entry in fdb_entries.items()}
+
+
+class SelfApi:
+    """What the agent tells itself."""
+
+    def __init__(self) -> None:
+        topic = topics.get_topic_name(topics.AGENT, *CANARY_TOPIC)
+        self._client = n_rpc.get_client(oslo_messaging.Target(topic=topic, version="1.5"))
+
+    def cast_canary(self, context: Any, number: int) -> None:
+        """Send a message that :class:`Canary` hears when it comes back."""
+        self._client.prepare(server=cfg.CONF.host).cast(context, "canary", number=number)
 
 
 class WiringApi(agent_rpc.PluginApi):  # type: ignore[misc]

@@ -19,7 +19,7 @@ from tests.unit.neutron.support import LOCAL, NET, OTHER_NET, OTHER_PORT, PORT, 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.model import CLOSED, OPEN
-from vhost_brick_plugin.neutron import migration
+from vhost_brick_plugin.neutron import canary, migration
 from vhost_brick_plugin.neutron.loop import PORTION, VhostBrickAgentLoop
 from vhost_brick_plugin.neutron.manager import VhostBrickManager
 from vhost_brick_plugin.neutron.remotes import FLOODING_ENTRY
@@ -340,13 +340,19 @@ def test_a_neutron_in_trouble_is_asked_again(agent: Agent) -> None:
     agent.neutron.wait_for("up")
 
 
-@pytest.mark.parametrize("how", ["report failed", "revived"])
-def test_after_an_outage_everything_is_asked_for(agent: Agent, how: str) -> None:
+@pytest.mark.parametrize("how", ["report failed", "revived", "canary lost"])
+def test_after_an_outage_everything_is_asked_for(
+    agent: Agent, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A message may have been lost: here, the one that the port has changed."""
     agent.settle(**VXLAN)
     agent.neutron.ports[PORT] = details(port_security_enabled=False, **VXLAN)
     if how == "revived":
         agent.neutron.report_answer = "revived"
+    elif how == "canary lost":
+        monkeypatch.setattr(canary, "SPLAY_S", 0.0)
+        monkeypatch.setattr(canary, "PATIENCE_S", 0.5)
+        lose_one(agent, monkeypatch)
     else:
         agent.neutron.silent = True
         agent.neutron.wait_for("report_refused")
@@ -354,6 +360,19 @@ def test_after_an_outage_everything_is_asked_for(agent: Agent, how: str) -> None
     assert agent.neutron.wait_for("up") == (PORT, True)
     agent.neutron.report_answer = "alive"
     assert agent.host.port().security == OPEN
+
+
+def lose_one(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the bus lose one of the messages that the agent sends itself."""
+    api, lost = agent.loop._self_rpc, []
+    cast = api.cast_canary
+
+    def lose_first(context: Any, number: int) -> None:
+        if lost:
+            cast(context, number)
+        lost.append(number)
+
+    monkeypatch.setattr(api, "cast_canary", lose_first)
 
 
 # -- reports -------------------------------------------------------------------
