@@ -24,6 +24,7 @@ from typing import Any
 from neutron.plugins.ml2.drivers.agent import _agent_manager_base as amb
 from neutron.plugins.ml2.drivers.agent import _common_agent as common
 from neutron_lib import constants as n_const
+from neutron_lib.services.qos import constants as qos_consts
 from oslo_config import cfg
 from oslo_service import loopingcall
 
@@ -122,16 +123,23 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
         info["updated"] |= self._retries.due(time.monotonic()) & info["current"]
         self._wiring.settle_hosts()
         again = False
-        if self._device_info_has_changes(info):
-            try:
+        try:
+            if sync:
+                info["removed"] |= self._gone_unnoticed(info["current"])
+            if self._device_info_has_changes(info):
                 again = self.process_network_devices(info)
-            except Exception:
-                LOG.exception("Changes are not applied, and will be tried again: %s", info)
-                again = True
+        except Exception:
+            LOG.exception("Changes are not applied, and will be tried again: %s", info)
+            again = True
         if sync or info["removed"]:
             self._remove_idle_networks()
         self.iter_num += 1
         return info, again
+
+    def _gone_unnoticed(self, here: set[str]) -> set[str]:
+        """Return the ports that Neutron takes for active, and that were unplugged without us."""
+        active: set[str] = self.plugin_rpc.active_ports(self.context, cfg.CONF.host)
+        return active - here
 
     def _remove_idle_networks(self) -> None:
         try:
@@ -163,6 +171,9 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
     def _treat(self, details: dict[str, Any]) -> None:
         device = details["device"]
         self._retries.forget(device)
+        if details.get(qos_consts.QOS_POLICY_ID) or details.get(qos_consts.QOS_NETWORK_POLICY_ID):
+            # Neutron refuses policies, unless a driver of another datapath claims vhost-user.
+            LOG.warning("Port %s has a QoS policy, which has no effect here", device)
         try:
             if n_const.NO_ACTIVE_BINDING in details:
                 self._wire_ahead(device)

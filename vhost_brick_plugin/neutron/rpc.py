@@ -18,8 +18,10 @@ from neutron.agent import rpc as agent_rpc
 from neutron.api.rpc.handlers import securitygroups_rpc as sg_rpc
 from neutron.plugins.ml2.drivers.agent import _agent_manager_base as amb
 from neutron.plugins.ml2.drivers.l2pop.rpc_manager import l2population_rpc as l2pop_rpc
+from neutron_lib import constants as n_const
 from neutron_lib import rpc as n_rpc
 from neutron_lib.agent import topics
+from neutron_lib.api.definitions import portbindings
 from oslo_config import cfg
 
 from vhost_brick_plugin import errors
@@ -178,6 +180,13 @@ class WiringApi(agent_rpc.PluginApi):  # type: ignore[misc]
             host=host,
             refresh_tunnels=refresh,
         )
+
+    def active_ports(self, context: Any, host: str) -> set[str]:
+        """Return the vhost-user ports that are active on *host* for all that Neutron knows."""
+        ports = self.get_ports_by_vnic_type_and_host(context, portbindings.VNIC_NORMAL, host)
+        wanted = (n_const.PORT_STATUS_ACTIVE, host, portbindings.VIF_TYPE_VHOST_USER)
+        keys = ("status", portbindings.HOST_ID, portbindings.VIF_TYPE)
+        return {port["id"] for port in ports if tuple(port[key] for key in keys) == wanted}
 
     def details(
         self, context: Any, devices: Iterable[str], agent_id: str, host: str

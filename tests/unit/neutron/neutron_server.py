@@ -56,6 +56,13 @@ class Plugin:
     def get_network_details(self, _context: Any, network: str, **_kwargs: Any) -> dict[str, Any]:
         return {"id": network, "mtu": self._server.mtus[network]}
 
+    def get_ports_by_vnic_type_and_host(
+        self, _context: Any, vnic_type: str, host: str
+    ) -> list[dict[str, Any]]:
+        assert vnic_type == "normal"
+        self._server.note("ports of", host)
+        return self._server.bound
+
     def update_device_up(
         self, _context: Any, device: str, refresh_tunnels: bool, **_kwargs: Any
     ) -> None:
@@ -70,6 +77,7 @@ class NeutronServer:
     """What agents see of Neutron.
 
     :ivar ports: what is known of each port, as ``get_device_details`` gives it.
+    :ivar bound: the ports of a host, as the REST API gives them.
     :ivar mtus: by network.
     :ivar silent: questions are answered with an error.
     :ivar report_answer: to a report of state.
@@ -77,6 +85,7 @@ class NeutronServer:
 
     def __init__(self) -> None:
         self.ports: dict[str, dict[str, Any]] = {}
+        self.bound: list[dict[str, Any]] = []
         self.mtus: dict[str, int] = {}
         self.silent = False
         self.report_answer = "alive"

@@ -196,6 +196,14 @@ def test_a_port_that_neutron_does_not_know_is_left_alone(agent: Agent) -> None:
     assert agent.host.daemon.changes() == []
 
 
+@pytest.mark.parametrize("policy", ["qos_policy_id", "qos_network_policy_id"])
+def test_a_qos_policy_is_not_passed_over_in_silence(
+    agent: Agent, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent.settle(**{policy: name(9)})
+    assert f"Port {PORT} has a QoS policy, which has no effect" in caplog.text
+
+
 def test_a_port_the_daemon_refuses_is_tried_again(
     agent: Agent, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -289,6 +297,39 @@ def test_a_restart_of_the_agent_disturbs_nothing(agent: Agent) -> None:
     finally:
         again.stop()
     assert agent.host.daemon.changes() == []
+
+
+def bound(port: str, **changes: Any) -> dict[str, Any]:
+    """Return a port as Neutron's REST API gives it."""
+    return {
+        "id": port,
+        "status": "ACTIVE",
+        "binding:host_id": HOST,
+        "binding:vif_type": "vhostuser",
+        **changes,
+    }
+
+
+def test_a_port_unplugged_while_the_agent_was_away_goes_down(
+    host: Host, neutron: NeutronServer
+) -> None:
+    host.plug(PORT)
+    neutron.ports[PORT] = details()
+    neutron.bound = [
+        bound(PORT),
+        bound(OTHER_PORT),
+        bound(name(3), status="DOWN"),
+        bound(name(4), **{"binding:host_id": "elsewhere"}),
+        bound(name(5), **{"binding:vif_type": "ovs"}),
+    ]
+    agent = Agent(host, neutron)
+    agent.start()
+    try:
+        neutron.wait_for("down")
+    finally:
+        agent.stop()
+    assert neutron.calls("ports of") == [HOST]
+    assert neutron.calls("down") == [OTHER_PORT]
 
 
 def test_a_restart_of_the_daemon_disturbs_nothing(agent: Agent) -> None:
