@@ -13,14 +13,17 @@ INTERVAL = 0.005
 TIMEOUT = 15.0
 
 
-def wait_until(check: Callable[[], T], what: str, timeout: float = TIMEOUT) -> T:
+def wait_until(
+    check: Callable[[], T], what: str, timeout: float = TIMEOUT, interval: float = INTERVAL
+) -> T:
     """Call *check* until it returns something true, and return that.
 
     :param what: what is waited for, to be read after "waited in vain for".
+    :param interval: seconds between two calls: longer where a call is dear.
     """
     deadline = time.monotonic() + timeout
     while not (result := check()):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout:g} s in vain for {what}; last: {result!r}")
-        time.sleep(INTERVAL)
+        time.sleep(interval)
     return result

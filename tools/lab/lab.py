@@ -163,7 +163,8 @@ class PrivateLibvirt:
     be under /run. vhost-user sockets may be anywhere but under /run, which
     libvirtd and QEMU do not see. QEMU runs as ``qemu_user``, Debian's
     ``libvirt-qemu`` unless told otherwise. ``use_kvm=False`` hides /dev/kvm
-    from it.
+    from it. ``dynamic_ownership`` lets libvirtd give the files of a guest to
+    that user, as hosts have it.
 
     All that it starts ends with :meth:`stop`, and also when this process
     dies, however it dies.
@@ -176,9 +177,11 @@ class PrivateLibvirt:
         qemu_user: str = "libvirt-qemu",
         qemu_group: str | None = None,
         use_kvm: bool = False,
+        dynamic_ownership: bool = False,
     ) -> None:
         self.work_dir = work_dir.resolve()
         self.use_kvm = use_kvm
+        self._dynamic_ownership = dynamic_ownership
         try:
             self.user = pwd.getpwnam(qemu_user)
             self.group = grp.getgrnam(qemu_group or qemu_user)
@@ -326,7 +329,7 @@ class PrivateLibvirt:
                 # sockets of other users.
                 clear_emulator_capabilities=int(self.user.pw_uid != 0),
                 security_driver="none",
-                dynamic_ownership=0,
+                dynamic_ownership=int(self._dynamic_ownership),
                 remember_owner=0,
                 namespaces=[],
                 cgroup_controllers=[],

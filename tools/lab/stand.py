@@ -71,17 +71,26 @@ class Stand:
     :param directory: empty, its path short, and QEMU's user can walk to it; see
         :func:`work_dir`.
     :param dpdk: options of the config file's group, besides the defaults.
+    :param wrap: words before the daemon's command, which must exec it.
+    :param libvirt: options of :class:`.lab.PrivateLibvirt`.
     """
 
-    def __init__(self, host: Host, directory: Path, dpdk: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        directory: Path,
+        dpdk: dict[str, str] | None = None,
+        wrap: Sequence[str] = (),
+        **libvirt: Any,
+    ) -> None:
         self.host = host
         self.directory = directory
         self.socket_dir = directory / "s"
         self.api_socket = directory / "api.sock"
         config = directory / "vhost-brick.conf"
         self._write_config(config, dpdk or {})
-        self.brickd = Brickd([program("vhost-brickd"), "--config-file", config], directory)
-        self.libvirt = PrivateLibvirt(directory / "vm", use_kvm=host.kvm.usable)
+        self.brickd = Brickd([*wrap, program("vhost-brickd"), "--config-file", config], directory)
+        self.libvirt = PrivateLibvirt(directory / "vm", use_kvm=host.kvm.usable, **libvirt)
         self._guests: list[Guest] = []
         self._stack = contextlib.ExitStack()
 
