@@ -42,7 +42,7 @@ def test_stop_and_start(server: Server, calls: Calls) -> None:
 
 def test_pause_and_unpause(server: Server, calls: Calls) -> None:
     server.act("pause", "PAUSED")
-    server.check()
+    server.check("connected")
     server.act("unpause", "ACTIVE")
     server.answer()
     server.check()
