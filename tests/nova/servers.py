@@ -70,13 +70,36 @@ class Server:
             return server if idle and server["status"] in (wanted, "ERROR") else None
 
         server = wait_until(settled, f"status {wanted}", ACTION_TIMEOUT_S, POLL_S)
-        assert server["status"] == wanted, server["fault"]
+        assert server["status"] == wanted, server.get("fault")
         return server
 
     def act(self, action: str, status: str, **arguments: Any) -> Json:
         """Have Nova do *action*, and wait for *status*."""
         self._cloud.api.post_server_action(self.id, {action: arguments or None})
         return self.wait_status(status)
+
+    def attach(self) -> Json:
+        """Attach the spare port, wait until Nova has done it, and return the port."""
+        body = {"interfaceAttachment": {"port_id": self.spare["id"]}}
+        self._cloud.api.attach_interface(self.id, body)
+        self.ports.append(self.spare)
+        self._wait_ports()
+        return self.spare
+
+    def detach(self, port: Json) -> None:
+        """Detach a port and wait until Nova has done it."""
+        self._cloud.api.detach_interface(self.id, port["id"])
+        self.ports.remove(port)
+        self._wait_ports()
+
+    def _wait_ports(self) -> None:
+        wanted = [port["id"] for port in self.ports]
+
+        def settled() -> bool:
+            found = self._cloud.api.get_port_interfaces(self.id)
+            return sorted(port["port_id"] for port in found) == sorted(wanted)
+
+        wait_until(settled, f"ports {wanted}", ACTION_TIMEOUT_S, POLL_S)
 
     def delete(self) -> None:
         """Delete it, and wait until it is gone."""
@@ -117,7 +140,9 @@ class Server:
 
         :param state: the ports' in the daemon, waited for.
         """
-        wait_until(lambda: self._states() == {state}, f"ports in state {state}", ACTION_TIMEOUT_S, POLL_S)
+        wait_until(
+            lambda: self._states() == {state}, f"ports in state {state}", ACTION_TIMEOUT_S, POLL_S
+        )
         assert sorted(self.plugged()) == sorted(port["id"] for port in self.ports)
         for port in self.ports:
             self._check_port(self.plugged()[port["id"]], port)
