@@ -22,12 +22,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from os_vif import objects, plugin
-from oslo_config import cfg
 from oslo_log import log as logging
 
 from vhost_brick_plugin import errors, state_file
 from vhost_brick_plugin.api import client, methods
+from vhost_brick_plugin.conf.os_vif import OPTS, REFUSE, WARN
 from vhost_brick_plugin.model import Mode
+from vhost_brick_plugin.vif import port_request, readable_errors
 
 LOG = logging.getLogger(__name__)
 
@@ -51,26 +52,7 @@ class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
     ``[os_vif_vhostuser_fp]`` and ``[os_vif_vhost_brick]``.
     """
 
-    CONFIG_OPTS = (
-        cfg.StrOpt(
-            "api_socket",
-            default=client.DEFAULT_SOCKET,
-            help="The control socket of vhost-brickd ([daemon] api_socket there).",
-        ),
-        cfg.FloatOpt(
-            "timeout",
-            default=client.DEFAULT_TIMEOUT,
-            min=0.1,
-            help="Seconds a plug or unplug waits for vhost-brickd before it fails. "
-            "A restart of the daemon is bridged within that time.",
-        ),
-        cfg.StrOpt(
-            "state_dir",
-            default=state_file.DEFAULT_DIR,
-            help="Where vhost-brickd stores its ports ([daemon] state_dir there). Read, never "
-            "written, while the daemon is unreachable.",
-        ),
-    )
+    CONFIG_OPTS = tuple(OPTS)
 
     def describe(self) -> objects.HostPluginInfo:
         """Return the VIF types and port profiles this plugin takes, in any 1.x version."""
@@ -93,21 +75,23 @@ class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
 
         Returns once the port is stored; never waits for the guest.
 
-        :raises errors.VhostBrickError: the daemon refused a new port, or could
-            not be reached within ``timeout``.  os-vif wraps it in its
+        :raises errors.VhostBrickError: a new port was refused, or the daemon
+            could not be reached within ``timeout``.  os-vif wraps it in its
             PlugException, and Nova fails the boot with its text.
         """
-        request = port_request(vif, instance_info)
-        try:
-            self._call(request, worth_waiting=lambda: not self._stored_same(request))
-        except errors.VhostBrickError as error:
-            if self._stored(request.id) is None:
-                raise
-            LOG.warning(
-                "Port %(port)s is not updated: %(error)s. vhost-brickd has it stored, and serves "
-                "it as it was.",
-                {"port": request.id, "error": error},
-            )
+        with readable_errors(vif):
+            request = port_request(vif, instance_info)
+            try:
+                self._check_mode(request)
+                self._call(request, worth_waiting=lambda: not self._stored_same(request))
+            except errors.VhostBrickError as error:
+                if self._stored(request.id) is None:
+                    raise
+                LOG.warning(
+                    "Port %(port)s is not updated: %(error)s. vhost-brickd has it stored, and "
+                    "serves it as it was.",
+                    {"port": request.id, "error": error},
+                )
 
     def unplug(self, vif: objects.VIFBase, instance_info: objects.InstanceInfo) -> None:
         """Remove the port of *vif*; one that does not exist counts as removed.
@@ -117,16 +101,29 @@ class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
             a VM; elsewhere (detach) the user can try again.  To succeed
             silently would leave a port behind that nobody knows of.
         """
-        try:
-            self._call(
-                methods.PortRemove(id=vif.id),
-                worth_waiting=lambda: not self._surely_absent(vif.id),
-            )
-        except errors.DaemonTimeout:
-            raise  # It hangs, and may still store the port of an earlier plug.
-        except errors.DaemonUnreachable:
-            if not self._surely_absent(vif.id):
-                raise
+        request = methods.PortRemove(id=vif.id)
+        with readable_errors(vif):
+            try:
+                self._call(request, worth_waiting=lambda: not self._surely_absent(vif.id))
+            except errors.DaemonTimeout:
+                raise  # It hangs, and may still store the port of an earlier plug.
+            except errors.DaemonUnreachable:
+                if not self._surely_absent(vif.id):
+                    raise
+
+    def _check_mode(self, request: methods.PortEnsure) -> None:
+        """Refuse a port whose QEMU would connect once and never again, or warn of it."""
+        if request.mode is not Mode.SERVER:
+            return
+        error = errors.InvalidParams(
+            f"QEMU is to be the client on port {request.id}, and would stay disconnected after "
+            "a restart of vhost-brickd",
+            hint="Let Neutron bind the port with vhostuser_mode 'server', or set qemu_client = "
+            f"{WARN} in nova.conf, in the group of this plugin.",
+        )
+        if self.config.qemu_client == REFUSE:
+            raise error
+        LOG.warning("%s", error.message)
 
     def _call(self, request: methods.Method[T], worth_waiting: Callable[[], bool]) -> T:
         """Call the daemon; while nobody is there and it is *worth_waiting*, try again.
@@ -166,66 +163,3 @@ class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
             return state_file.stored_port(self.config.state_dir, port_id) is None
         except (OSError, ValueError):
             return False
-
-
-def port_request(vif: objects.VIFBase, instance_info: objects.InstanceInfo) -> methods.PortEnsure:
-    """Return the request that makes a port for *vif*.
-
-    The VIF names no queue count: the daemon offers what it is configured to,
-    and the guest takes what it needs of that.
-
-    :raises errors.InvalidParams: *vif* is of another type, or lacks what we need.
-    """
-    if not isinstance(vif, objects.vif.VIFVHostUser):
-        raise errors.InvalidParams(
-            f"VIF {vif.id} is a {type(vif).__name__}, not a VIFVHostUser",
-            hint="Let Neutron bind the port with vif_type 'vhostuser'.",
-        )
-    network = _get(vif, "network")
-    if network is None or _get(network, "id") is None:
-        raise errors.InvalidParams(
-            f"VIF {vif.id} names no network", hint="Let Neutron bind the port to a network."
-        )
-    return methods.PortEnsure(
-        id=vif.id,
-        network=network.id,
-        # os-vif means QEMU.  Nowhere else in this plugin is a mode translated.
-        mode=Mode(_require(vif, "mode")).peer,
-        socket_path=_require(vif, "path"),
-        mac=_get(vif, "address"),
-        mtu=_get(network, "mtu"),
-        metadata=_metadata(vif, network, instance_info),
-        create_network=True,
-    )
-
-
-def _metadata(
-    vif: objects.VIFBase, network: objects.Network, instance_info: objects.InstanceInfo
-) -> dict[str, str]:
-    """Return what an operator who looks at the port wants to know of it."""
-    found = {
-        "instance_uuid": _get(instance_info, "uuid"),
-        "instance_name": _get(instance_info, "name"),
-        "project_id": _get(instance_info, "project_id"),
-        "network_label": _get(network, "label"),
-        "bridge": _get(_get(vif, "port_profile"), "bridge_name") or _get(network, "bridge"),
-        "vif_name": _get(vif, "vif_name"),
-    }
-    return {name: str(value) for name, value in found.items() if value is not None}
-
-
-def _get(obj: Any, field: str) -> Any:
-    """Return a field of a versioned object, or None where it is unset: reading it would raise."""
-    if obj is None or field not in obj.fields or not obj.obj_attr_is_set(field):
-        return None
-    return getattr(obj, field)
-
-
-def _require(vif: objects.VIFBase, field: str) -> str:
-    value = _get(vif, field)
-    if not value:
-        raise errors.InvalidParams(
-            f"VIF {vif.id} has no {field}",
-            hint="Its Neutron port lacks the binding detail vhostuser_socket or vhostuser_mode.",
-        )
-    return str(value)

@@ -35,6 +35,7 @@ def configure(daemon: Daemon, timeout: float = 10.0) -> None:
         cfg.CONF.set_override("api_socket", str(daemon.api_socket), group=group)
         cfg.CONF.set_override("state_dir", str(daemon.state_dir), group=group)
         cfg.CONF.set_override("timeout", timeout, group=group)
+        cfg.CONF.set_override("qemu_client", "warn", group=group)
 
 
 @pytest.fixture

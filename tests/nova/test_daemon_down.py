@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.nova.calls import PLUG, UNPLUG, Calls
-from tests.nova.servers import Server, Servers
+from tests.nova.servers import Servers
 from tests.nova.stand import ComputeHost
 
 

@@ -13,7 +13,7 @@ from oslo_config import cfg, generator
 
 import vhost_brick_plugin
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.conf import hugepages, opts
+from vhost_brick_plugin.conf import hugepages, opts, os_vif
 from vhost_brick_plugin.conf.types import parse_cores, parse_mode
 from vhost_brick_plugin.daemon import configure
 from vhost_brick_plugin.daemon.settings import KEEP, Settings
@@ -160,21 +160,24 @@ def test_dump_has_every_option(tmp_path: Path) -> None:
 # -- the sample --------------------------------------------------------------
 
 
-def test_the_sample_is_in_step(tmp_path: Path) -> None:
-    """If not: oslo-config-generator --config-file etc/vhost-brick/*-generator.conf."""
+@pytest.mark.parametrize(
+    ("name", "first"), [("vhost-brick", "daemon"), ("nova", "os_vif_vhost_brick")]
+)
+def test_the_samples_are_in_step(tmp_path: Path, name: str, first: str) -> None:
+    """If not: oslo-config-generator --config-file etc/vhost-brick/NAME-config-generator.conf."""
     made = tmp_path / "sample"
     conf = cfg.ConfigOpts()
     generator.register_cli_opts(conf)
-    config_file = ETC / "vhost-brick-config-generator.conf"
+    config_file = ETC / f"{name}-config-generator.conf"
     conf(["--config-file", str(config_file), "--output-file", str(made)], use_env=False)
     generator.generate(conf)
-    assert _our_part(made) == _our_part(ETC / "vhost-brick.conf.sample")
+    assert _our_part(made, first) == _our_part(ETC / f"{name}.conf.sample", first)
 
 
-def _our_part(sample: Path) -> str:
-    """Leave out oslo.log's options: they change with its version."""
+def _our_part(sample: Path, first: str) -> str:
+    """Leave out what comes before our *first* group: oslo.log's options vary with its version."""
     text = sample.read_text()
-    return text[text.index("\n[daemon]\n") :]
+    return text[text.index(f"[{first}]\n") :]
 
 
 def test_the_sample_is_a_config_file() -> None:
@@ -183,7 +186,7 @@ def test_the_sample_is_a_config_file() -> None:
 
 
 def test_every_option_is_explained() -> None:
-    for _group, found in opts.list_opts():
+    for _group, found in opts.list_opts() + os_vif.list_opts():
         for opt in found:
             assert opt.help.endswith("."), opt.name
 

@@ -14,14 +14,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from os_vif import objects
+from os_vif import exception, objects
 
 from tests.unit.stub_daemon import StubDaemon, port_status, silent_daemon
 from vhost_brick_plugin import errors, state_file
 from vhost_brick_plugin import os_vif as os_vif_plugin
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.model import Mode
-from vhost_brick_plugin.os_vif import VhostBrickPlugin, port_request
+from vhost_brick_plugin.os_vif import VhostBrickPlugin
+from vhost_brick_plugin.vif import port_request
 
 objects.register_all()
 
@@ -55,7 +56,10 @@ def instance() -> Any:
 def site(tmp_path: Path) -> SimpleNamespace:
     """The plugin's options, all paths below a directory of the test's own."""
     return SimpleNamespace(
-        api_socket=str(tmp_path / "api"), timeout=5.0, state_dir=str(tmp_path / "state")
+        api_socket=str(tmp_path / "api"),
+        timeout=5.0,
+        state_dir=str(tmp_path / "state"),
+        qemu_client="refuse",
     )
 
 
@@ -296,6 +300,87 @@ def test_a_restart_of_the_daemon_is_bridged(
     stub.__exit__()
     assert slept.is_set()
     assert len(stub.calls) == 1
+
+
+def test_plug_of_a_new_port_with_qemu_as_client_is_refused(
+    plugin: VhostBrickPlugin, daemon: StubDaemon, instance: Any
+) -> None:
+    with pytest.raises(errors.InvalidParams) as caught:
+        plugin.plug(make_vif(mode="client"), instance)
+    assert "would stay disconnected after a restart of vhost-brickd" in str(caught.value)
+    assert "vhostuser_mode 'server', or set qemu_client = warn" in str(caught.value)
+    assert daemon.calls == []
+
+
+def test_plug_of_a_stored_port_with_qemu_as_client_warns(
+    plugin: VhostBrickPlugin,
+    daemon: StubDaemon,
+    store: Callable[..., None],
+    instance: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may be older than the option, and an exception would stop nova-compute."""
+    store(stored(make_vif(), mode="server"))
+    plugin.plug(make_vif(mode="client"), instance)
+    assert f"Port {VIF_ID} is not updated: QEMU is to be the client" in caplog.text
+
+
+def test_qemu_as_client_is_plugged_with_a_warning_where_that_is_asked_for(
+    plugin: VhostBrickPlugin,
+    site: SimpleNamespace,
+    daemon: StubDaemon,
+    instance: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    site.qemu_client = "warn"
+    vif = make_vif(mode="client")
+    plugin.plug(vif, instance)
+    assert daemon.calls == [port_request(vif, instance)]
+    assert f"QEMU is to be the client on port {VIF_ID}" in caplog.text
+
+
+# -- what a user reads -------------------------------------------------------
+
+NOVA_KEEPS = 255
+"""Characters of a fault's message."""
+
+
+def fault(error: exception.ExceptionBase, call: str) -> str:
+    """Return what is left of os-vif's error in the fault of an instance."""
+    return f"Failure running os_vif plugin {call} method: {error}"[:NOVA_KEEPS]
+
+
+def test_the_reason_of_a_failed_plug_survives_nova(
+    plugin: VhostBrickPlugin, daemon: StubDaemon, instance: Any
+) -> None:
+    daemon.answers[methods.PortEnsure] = errors.DuplicateMac("that MAC is taken")
+    vif = make_vif()
+    with pytest.raises(errors.DuplicateMac) as caught:
+        plugin.plug(vif, instance)
+    error = exception.PlugException(vif=vif, err=caught.value)
+    assert f"Failed to plug VIF {VIF_ID}. Got error: that MAC is taken" in fault(error, "plug")
+
+
+def test_the_reason_of_a_failed_unplug_survives_nova(
+    plugin: VhostBrickPlugin, daemon: StubDaemon, instance: Any
+) -> None:
+    daemon.answers[methods.PortRemove] = errors.Overloaded("too busy")
+    vif = make_vif()
+    with pytest.raises(errors.Overloaded) as caught:
+        plugin.unplug(vif, instance)
+    error = exception.UnplugException(vif=vif, err=caught.value)
+    assert f"Failed to unplug VIF {VIF_ID}. Got error: too busy" in fault(error, "unplug")
+
+
+def test_a_failed_plug_leaves_the_vif_as_it_was(
+    plugin: VhostBrickPlugin, daemon: StubDaemon, instance: Any
+) -> None:
+    daemon.answers[methods.PortEnsure] = errors.DuplicateMac("that MAC is taken")
+    vif = make_vif()
+    with pytest.raises(errors.DuplicateMac):
+        plugin.plug(vif, instance)
+    assert isinstance(vif, objects.vif.VIFVHostUser)
+    assert vif.obj_to_primitive() == make_vif().obj_to_primitive()
 
 
 # -- unplug ------------------------------------------------------------------
