@@ -38,6 +38,7 @@ import builtins
 import glob
 import os
 import os.path
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ class Cloud(test.TestCase):  # type: ignore[misc]
     :ivar api: Nova's API, as an administrator.
     """
 
+    __test__ = False
     STUB_COMPUTE_ID = False
 
     def __init__(
@@ -103,7 +105,7 @@ class Cloud(test.TestCase):  # type: ignore[misc]
         self._logger = self.stdlog.logger
         for name, function in UNPOISONED.items():
             self.useFixture(fixtures.MonkeyPatch(name, function))
-        self.useFixture(_ThreadsThatEnd())
+        self._threads = self.useFixture(_ThreadsThatEnd())
         self.useFixture(nova_fixtures.PrivsepFixture())
         self.useFixture(nova_fixtures.RealPolicyFixture())
         self._read_conf()
@@ -124,53 +126,56 @@ class Cloud(test.TestCase):  # type: ignore[misc]
         CONF([], project="nova", default_config_files=[str(path)])
 
     def start_compute(self) -> None:
-        """Start nova-compute."""
-        self.compute = self.start_service("compute", host=HOST)
+        """Start nova-compute; what stops it is raised."""
+        try:
+            self.compute = self.start_service("compute", host=HOST)
+        except BaseException:
+            self._threads.end()
+            raise
 
     def stop_compute(self) -> None:
         """Stop nova-compute, and end what in a process of its own would end with it."""
         self.compute.stop()
-        _end_threads(self.compute.manager.driver._host)
+        self._threads.end()
 
     @property
     def log(self) -> str:
         """What all services logged."""
         return str(self._logger.output)
 
-    def runTest(self) -> None:
-        """Do nothing: unittest wants to see a test."""
-
 
 class _ThreadsThatEnd(fixtures.Fixture):  # type: ignore[misc]
-    """Lets the threads of a nova-compute end without its process.
+    """Lets a nova-compute end without its process.
 
-    The one that waits for the loss of libvirt's connection ends by :func:`_end_threads`.
     The libvirt event loop belongs to the process, so it runs in one thread, once.
     """
 
     def _setUp(self) -> None:
+        self._hosts: list[Any] = []
         handler = libvirt_host._ThreadingLibvirtEventHandler
         start = handler.start
-        started: list[Any] = []
+        started = threading.Event()
 
-        def start_once(self: Any) -> None:
-            if not started:
-                started.append(self)
-                start(self)
+        def start_once(handler: Any) -> None:
+            if not started.is_set():
+                start(handler)
+            started.set()
 
-        def wait_for_loss(self: Any) -> None:
-            while not getattr(self, "ended", False):
-                self._dispatch_conn_event()
+        def wait_for_loss(host: Any) -> None:
+            self._hosts.append(host)
+            while host in self._hosts:
+                host._dispatch_conn_event()
 
         self.useFixture(fixtures.MockPatchObject(handler, "start", start_once))
         self.useFixture(
             fixtures.MockPatchObject(libvirt_host.Host, "_conn_event_thread", wait_for_loss)
         )
 
-
-def _end_threads(host: Any) -> None:
-    """Close the connection of a Nova ``Host``, and end the thread that waits for its loss."""
-    connection, host._wrapped_conn = host._wrapped_conn, None
-    connection.close()
-    host.ended = True
-    host._conn_event_handler_queue.put(lambda: None)
+    def end(self) -> None:
+        """Close libvirt's connections, and end the threads that wait for their loss."""
+        while self._hosts:
+            host = self._hosts.pop()
+            host._conn_event_handler_queue.put(lambda: None)
+            connection, host._wrapped_conn = host._wrapped_conn, None
+            if connection is not None:
+                connection.close()

@@ -122,6 +122,11 @@ class Server:
         """Its ``libvirt.virDomain``."""
         return self._host.libvirt.lookupByUUIDString(self.id)
 
+    @property
+    def has_domain(self) -> bool:
+        """Whether libvirt knows it, running or not."""
+        return self.id in [d.UUIDString() for d in self._host.libvirt.listAllDomains()]
+
     def interfaces(self) -> list[Json]:
         """Return its vhost-user interfaces from libvirt's document: MAC, path and mode."""
         devices = ET.fromstring(self.domain.XMLDesc()).findall("./devices/interface")
@@ -134,6 +139,10 @@ class Server:
     def plugged(self) -> dict[str, PortStatus]:
         """Return its ports in vhost-brickd, by id."""
         return self._host.ports(self.id)
+
+    def sessions(self) -> list[tuple[int, float]]:
+        """Return the number and the start of each connection to its QEMU."""
+        return [(s.number, s.since) for port in self.plugged().values() for s in port.sessions]
 
     def check(self, state: str = "running") -> None:
         """Check that the daemon and libvirt have its ports, all of them and no other.

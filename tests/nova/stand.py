@@ -35,6 +35,10 @@ shutdown_timeout = 0
 ram_allocation_ratio = 1.0
 reserved_host_memory_mb = 0
 
+[scheduler]
+# There is no other host to try, and the reason of a failure is kept.
+max_attempts = 1
+
 [libvirt]
 connection_uri = {uri}
 virt_type = qemu
