@@ -176,6 +176,7 @@ class _ThreadsThatEnd(fixtures.Fixture):  # type: ignore[misc]
         while self._hosts:
             host = self._hosts.pop()
             host._conn_event_handler_queue.put(lambda: None)
+            host._event_handler._lifecycle_event_handler = lambda _event: None
             connection, host._wrapped_conn = host._wrapped_conn, None
             if connection is not None:
                 connection.close()

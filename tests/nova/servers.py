@@ -13,7 +13,7 @@ from tests.functional.waiting import wait_until
 from tests.nova.cloud import Cloud
 from tests.nova.images import Images
 from tests.nova.ping import ping
-from tests.nova.stand import ComputeHost
+from tests.nova.stand import QUEUE_SIZE, ComputeHost
 from vhost_brick_plugin.api.methods import PortStatus
 
 Json = dict[str, Any]
@@ -75,8 +75,17 @@ class Server:
 
     def act(self, action: str, status: str, **arguments: Any) -> Json:
         """Have Nova do *action*, and wait for *status*."""
-        self._cloud.api.post_server_action(self.id, {action: arguments or None})
+        self.post_action(action, **arguments)
         return self.wait_status(status)
+
+    def post_action(self, action: str, **arguments: Any) -> None:
+        """Ask Nova for *action*, and return at once."""
+        self._cloud.api.post_server_action(self.id, {action: arguments or None})
+
+    def wait_task(self, task: str) -> None:
+        """Wait until Nova is busy with *task*."""
+        key = "OS-EXT-STS:task_state"
+        wait_until(lambda: self.show()[key] == task, f"task {task}", ACTION_TIMEOUT_S, POLL_S)
 
     def attach(self) -> Json:
         """Attach the spare port, wait until Nova has done it, and return the port."""
@@ -128,12 +137,12 @@ class Server:
         return self.id in [d.UUIDString() for d in self._host.libvirt.listAllDomains()]
 
     def interfaces(self) -> list[Json]:
-        """Return its vhost-user interfaces from libvirt's document: MAC, path and mode."""
+        """Return its interfaces from libvirt's document, the attributes of each in one dict."""
         devices = ET.fromstring(self.domain.XMLDesc()).findall("./devices/interface")
-        assert {element.get("type") for element in devices} <= {"vhostuser"}
         return [
-            {"mac": element.find("mac").get("address")} | element.find("source").attrib
-            for element in devices
+            {"interface": device.attrib}
+            | {tag: device.find(tag).attrib for tag in ("mac", "source", "driver")}
+            for device in devices
         ]
 
     def plugged(self) -> dict[str, PortStatus]:
@@ -168,11 +177,12 @@ class Server:
         assert len(status.sessions) == (status.state != "waiting")
 
     def _interface(self, port: Json) -> Json:
+        size = str(QUEUE_SIZE)
         return {
-            "mac": port["mac_address"],
-            "type": "unix",
-            "path": self._socket(port),
-            "mode": "server",
+            "interface": {"type": "vhostuser"},
+            "mac": {"address": port["mac_address"]},
+            "source": {"type": "unix", "path": self._socket(port), "mode": "server"},
+            "driver": {"rx_queue_size": size, "tx_queue_size": size},
         }
 
     def _socket(self, port: Json) -> str:

@@ -22,6 +22,9 @@ from vhost_brick_plugin.model import Uplink, UplinkKind
 TIMEOUT_S = 3.0
 """What the plugin waits for the daemon: longer than a restart takes, shorter than patience."""
 
+QUEUE_SIZE = 512
+"""Descriptors in a ring: not QEMU's default, so that one can tell it was passed on."""
+
 CONF = """
 [DEFAULT]
 state_path = {nova}
@@ -46,6 +49,8 @@ cpu_mode = none
 images_type = raw
 # Shared memory without huge pages:
 file_backed_memory = 8192
+rx_queue_size = {queue_size}
+tx_queue_size = {queue_size}
 
 [os_vif_vhostuser_fp]
 api_socket = {api_socket}
@@ -109,6 +114,7 @@ class ComputeHost:
             api_socket=self._stand.api_socket,
             state_dir=self.directory / "state",
             timeout=TIMEOUT_S,
+            queue_size=QUEUE_SIZE,
             prefix=sys.prefix,
         )
 

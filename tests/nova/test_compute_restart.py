@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from nova.exception import InternalError
 
-from tests.nova.calls import PLUG, Calls
+from tests.nova.calls import PLUG, UNPLUG, Calls
 from tests.nova.cloud import Cloud
 from tests.nova.servers import Server
 from tests.nova.stand import ComputeHost
@@ -59,3 +59,16 @@ def test_a_port_that_is_lost_while_the_daemon_is_down(
     cloud.start_compute()
     server.answer()
     server.check()
+
+
+def test_the_host_reboots(server: Server, cloud: Cloud, host: ComputeHost, calls: Calls) -> None:
+    cloud.stop_compute()
+    server.domain.destroy()
+    host.brickd.stop()
+    host.brickd.start()
+    cloud.flags(resume_guests_state_on_host_boot=True)
+    cloud.start_compute()
+    cloud.reset_flags("resume_guests_state_on_host_boot", group=None)
+    server.answer()
+    server.check()
+    assert calls.of(server.ports[0]["id"]) == [PLUG, UNPLUG, PLUG]
