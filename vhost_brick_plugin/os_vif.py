@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The os-vif plugin: what Nova calls when a VM with one of our ports comes or goes.
 
-It turns a VIF into a port of vhost-brickd and back, and keeps no state.  It
-runs inside nova-compute, under native threads or eventlet, so it does nothing
-when it is imported or constructed, and talks to the daemon over one short-lived
-socket a call.  Every public method may be called from any thread.
+It turns a VIF into a port of vhost-brickd and back.  It runs inside nova-compute,
+under native threads or eventlet, so it does nothing when it is imported or
+constructed, and talks to the daemon over one short-lived socket a call.  Every
+public method may be called from any thread.
 
 Two facts of Nova shape the error handling:
 
@@ -13,6 +13,10 @@ Two facts of Nova shape the error handling:
 * nova-compute plugs every VIF of its host when it starts, and an exception that
   escapes there stops nova-compute.  So a plug of a port that the daemon has
   stored only warns: the daemon serves it again as soon as it is back.
+
+A hard reboot, a start, a rebuild or a resize unplugs first and then plugs.  When
+the unplug failed, the port is still stored, but the VM is about to start: so the
+plugin remembers that, and the plug that follows is treated as that of a new port.
 """
 
 from __future__ import annotations
@@ -54,6 +58,10 @@ class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
 
     CONFIG_OPTS = tuple(OPTS)
 
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._not_unplugged: set[str] = set()
+
     def describe(self) -> objects.HostPluginInfo:
         """Return the VIF types and port profiles this plugin takes, in any 1.x version."""
         profiles = [
@@ -84,6 +92,7 @@ class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
             try:
                 self._check_mode(request)
                 self._call(request, worth_waiting=lambda: not self._stored_same(request))
+                self._not_unplugged.discard(request.id)
             except errors.VhostBrickError as error:
                 if self._stored(request.id) is None:
                     raise
@@ -103,6 +112,7 @@ class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
         """
         request = methods.PortRemove(id=vif.id)
         with readable_errors(vif):
+            self._not_unplugged.add(vif.id)
             try:
                 self._call(request, worth_waiting=lambda: not self._surely_absent(vif.id))
             except errors.DaemonTimeout:
@@ -110,6 +120,7 @@ class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
             except errors.DaemonUnreachable:
                 if not self._surely_absent(vif.id):
                     raise
+            self._not_unplugged.discard(vif.id)
 
     def _check_mode(self, request: methods.PortEnsure) -> None:
         """Refuse a port whose QEMU would connect once and never again, or warn of it."""
@@ -145,7 +156,12 @@ class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
             time.sleep(RETRY_INTERVAL_S)
 
     def _stored(self, port_id: str) -> Mapping[str, Any] | None:
-        """Return what the daemon has stored of a port; None also if that cannot be read."""
+        """Return what the daemon has stored of a port, and shall have.
+
+        None also if that cannot be read.
+        """
+        if port_id in self._not_unplugged:
+            return None
         try:
             return state_file.stored_port(self.config.state_dir, port_id)
         except (OSError, ValueError) as error:

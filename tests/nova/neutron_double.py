@@ -28,7 +28,7 @@ class BrickNeutron(NeutronFixture):  # type: ignore[misc]
     :param test: the cloud.
     :param socket_dir: where the sockets of ports are.
     :ivar networks: ids by name.
-    :ivar qemu_mode: what bindings say from now on.
+    :ivar details: what bindings say from now on, beside what they always say.
     """
 
     def __init__(self, test: Any, socket_dir: Path) -> None:
@@ -38,7 +38,7 @@ class BrickNeutron(NeutronFixture):  # type: ignore[misc]
         self._ports = {}
         self._networks = {}
         self._subnets = {}
-        self.qemu_mode = "server"
+        self.details: Json = {}
         self.networks = {name: self._add_network(name) for name in NETWORKS}
 
     def _add_network(self, name: str) -> str:
@@ -112,7 +112,7 @@ class BrickNeutron(NeutronFixture):  # type: ignore[misc]
             "connectivity": "l2",
             "port_filter": False,
             "vhostuser_socket": str(self._socket_dir / port["id"]),
-            "vhostuser_mode": self.qemu_mode,
+            "vhostuser_mode": "server",
             "vhostuser_fp_plug": True,
             "bridge_name": "vhost-brick",
-        }
+        } | self.details

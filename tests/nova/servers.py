@@ -88,7 +88,10 @@ class Server:
         wait_until(lambda: self.show()[key] == task, f"task {task}", ACTION_TIMEOUT_S, POLL_S)
 
     def attach(self) -> Json:
-        """Attach the spare port, wait until Nova has done it, and return the port."""
+        """Attach the spare port, wait until Nova has done it, and return the port.
+
+        :raises OpenStackApiException: Nova could not.
+        """
         body = {"interfaceAttachment": {"port_id": self.spare["id"]}}
         self._cloud.api.attach_interface(self.id, body)
         self.ports.append(self.spare)
@@ -97,9 +100,23 @@ class Server:
 
     def detach(self, port: Json) -> None:
         """Detach a port and wait until Nova has done it."""
-        self._cloud.api.detach_interface(self.id, port["id"])
+        self.post_detach(port)
         self.ports.remove(port)
         self._wait_ports()
+
+    def post_detach(self, port: Json) -> None:
+        """Ask Nova to detach a port, and return at once."""
+        self._cloud.api.detach_interface(self.id, port["id"])
+
+    def wait_event(self, name: str, result: str) -> None:
+        """Wait until the last action has an event *name* that ended with *result*."""
+
+        def ended() -> bool:
+            action = self._cloud.api.get_instance_actions(self.id)[0]["request_id"]
+            found = self._cloud.api.get_instance_action_details(self.id, action)
+            return (name, result) in [(e["event"], e["result"]) for e in found["events"]]
+
+        wait_until(ended, f"{name} to end with {result}", ACTION_TIMEOUT_S, POLL_S)
 
     def _wait_ports(self) -> None:
         wanted = [port["id"] for port in self.ports]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from tests.nova.calls import PLUG, UNPLUG, Calls
-from tests.nova.servers import Server, Servers
+from tests.nova.servers import Json, Server, Servers
 
 
 def test_attach_and_detach(server: Server, calls: Calls) -> None:
@@ -21,6 +21,15 @@ def test_attach_and_detach(server: Server, calls: Calls) -> None:
 
 def test_two_cards(servers: Servers) -> None:
     server = servers.boot(["blue", "green"])
+    server.check()
+    server.delete()
+    assert server.plugged() == {}
+
+
+def test_the_openvswitch_profile(servers: Servers, binding: Json) -> None:
+    """What a Neutron says that joins the brick to Open vSwitch: VIFPortProfileFPOpenVSwitch."""
+    binding["vhostuser_ovs_plug"] = True
+    server = servers.boot()
     server.check()
     server.delete()
     assert server.plugged() == {}

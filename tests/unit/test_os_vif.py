@@ -444,6 +444,33 @@ def test_unplug_fails_while_the_daemon_hangs(
         plugin.unplug(make_vif(), instance)
 
 
+# -- unplug, then plug: a hard reboot ----------------------------------------
+
+
+def test_plug_after_a_failed_unplug_fails_too(
+    plugin: VhostBrickPlugin, site: SimpleNamespace, store: Callable[..., None], instance: Any
+) -> None:
+    """What is stored does not excuse it: QEMU is about to start, and would wait for ever."""
+    site.timeout = 0.2
+    store(stored(make_vif()))
+    with pytest.raises(errors.DaemonUnreachable):
+        plugin.unplug(make_vif(), instance)
+    with pytest.raises(errors.DaemonUnreachable):
+        plugin.plug(make_vif(), instance)
+
+
+def test_a_failed_unplug_is_forgotten_once_the_port_is_plugged_again(
+    plugin: VhostBrickPlugin, site: SimpleNamespace, store: Callable[..., None], instance: Any
+) -> None:
+    site.timeout = 0.2
+    store(stored(make_vif()))
+    with pytest.raises(errors.DaemonUnreachable):
+        plugin.unplug(make_vif(), instance)
+    with StubDaemon(Path(site.api_socket), {methods.PortEnsure: port_status()}):
+        plugin.plug(make_vif(), instance)
+    plugin.plug(make_vif(), instance)
+
+
 # -- manners -----------------------------------------------------------------
 
 
