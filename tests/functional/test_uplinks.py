@@ -16,6 +16,7 @@ from tests.functional.exchange import mac
 from tests.functional.netns import NetNs
 from tests.functional.waiting import wait_until
 from tests.functional.wire import Interface, Memory, passes
+from vhost_brick_plugin import errors
 from vhost_brick_plugin.model import Tunnel, Uplink, UplinkKind
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces")
@@ -140,12 +141,52 @@ def test_a_nic_whole(
 ) -> None:
     daemon = nic_daemon(make_daemon, netns)
     assert daemon.client.hello().datapath_info["nics"] == "phys0"
-    uplink = Uplink(kind=UplinkKind.NIC, name="phys0")
-    daemon.client.network_ensure(network="flat", uplinks=(uplink,))
+    daemon.client.network_ensure(network="flat", uplinks=PHYS0)
     vm = guest(daemon, make_frontend, "flat", 1)
     with Interface(netns, FAR) as host:
         passes(vm, host, b"out")
         passes(host, vm, b"in")
+
+
+PHYS0 = (Uplink(kind=UplinkKind.NIC, name="phys0"),)
+
+
+def test_a_nic_that_does_not_start_says_why(
+    make_daemon: Callable[..., Daemon], netns: NetNs
+) -> None:
+    nowhere = {"dpdk": {"nic": "phys0:net_af_packet0,iface=nowhere"}}
+    daemon = make_daemon(wrap=netns.exec, config=nowhere)
+    with pytest.raises(errors.UplinkError, match=r"nic phys0 of .*\(DPDK: .*No such device"):
+        daemon.client.network_ensure(network="flat", uplinks=PHYS0)
+    assert daemon.client.network_list().networks == ()
+
+
+def test_a_nic_that_cannot_grow_says_what_to_do(
+    make_daemon: Callable[..., Daemon], netns: NetNs
+) -> None:
+    daemon = nic_daemon(make_daemon, netns)
+    before = daemon.client.network_ensure(network="flat", uplinks=PHYS0)
+    with pytest.raises(errors.UplinkError, match="MTU 9000") as caught:
+        daemon.client.network_ensure(network="flat", mtu=9000, uplinks=PHYS0)
+    assert "restart of vhost-brickd" in caught.value.hint
+    assert daemon.client.network_ensure(network="flat", uplinks=PHYS0) == before
+
+
+def test_a_tunnel_from_an_address_that_comes_later(
+    make_daemon: Callable[..., Daemon], netns: NetNs
+) -> None:
+    daemon = make_daemon(wrap=netns.exec)
+    netns.ip("addr", "add", "192.0.2.1/24", "dev", "lo")
+    tunnel = Tunnel(vni=7, local="192.0.2.1")
+    uplinks = (Uplink(kind=UplinkKind.VXLAN, name="vxlan-7", tunnel=tunnel),)
+    daemon.client.network_ensure(network="far", uplinks=uplinks)
+    daemon.kill9()
+    netns.ip("addr", "del", "192.0.2.1/24", "dev", "lo")
+    daemon.start()
+    (status,) = daemon.client.network_list().networks
+    assert "vxlan vxlan-7 of network far" in status.fault.message
+    netns.ip("addr", "add", "192.0.2.1/24", "dev", "lo")
+    wait_until(lambda: daemon.client.network_list().networks[0].fault is None, "the tunnel")
 
 
 def test_a_tap_that_was_deleted_is_made_again(

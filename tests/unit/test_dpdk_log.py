@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from vhost_brick_plugin import errors
 from vhost_brick_plugin.datapath import dpdk_log
 
 
@@ -35,6 +36,25 @@ def test_levels(pipe: dpdk_log.LogPipe, caplog: pytest.LogCaptureFixture) -> Non
 
 def test_the_latest_errors_are_kept(pipe: dpdk_log.LogPipe) -> None:
     assert write(pipe, *(f"4 error {i}" for i in range(5))) == ["error 2", "error 3", "error 4"]
+
+
+def test_an_error_is_explained_by_what_was_said_meanwhile(pipe: dpdk_log.LogPipe) -> None:
+    def start() -> None:
+        os.write(pipe.write_fd, b"4 no such device\n")
+        raise errors.UplinkError("nic phys0", hint="look")
+
+    write(pipe, "4 before")
+    with pytest.raises(errors.UplinkError) as caught, pipe.explaining():
+        start()
+    assert caught.value.message == "nic phys0 (DPDK: no such device)"
+    assert caught.value.hint == "look"
+
+
+def test_an_error_that_nobody_explains_stays_as_it_is(pipe: dpdk_log.LogPipe) -> None:
+    write(pipe, "4 before")
+    with pytest.raises(errors.UplinkError) as caught, pipe.explaining():
+        raise errors.UplinkError("nic phys0")
+    assert caught.value.message == "nic phys0"
 
 
 def test_a_flood_is_cut_off_and_counted() -> None:

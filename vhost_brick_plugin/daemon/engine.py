@@ -94,10 +94,11 @@ class Engine:
         for network in self.actual.networks.values():
             for uplink in network.uplinks:
                 if uplink.name == name:
-                    self._attempt(reconcile.UplinkRemove(network.name, uplink))
+                    action = reconcile.UplinkRemove(network.name, uplink)
+                    self._attempt(action)
                     due = self._clock() + FIRST_RETRY_S
                     setback = Setback(fault=fault, delay=FIRST_RETRY_S, due=due)
-                    self.setbacks[reconcile.uplink_subject(network.name, uplink)] = setback
+                    self.setbacks[action.subject] = setback
 
     def change(self, before: State, after: State, subjects: Collection[str]) -> None:
         """Go from *before* to *after*, which differ in *subjects*.
