@@ -64,6 +64,7 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
     def stop(self, graceful: bool = True) -> None:
         self._stopped = True
         self.canary.stop()
+        self._wiring.stop()
         self.wake()
         super().stop(graceful)
 
@@ -118,10 +119,10 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
         """Do what is to be done; return what was there, and whether to ask for everything."""
         if sync:
             LOG.info("Asking Neutron for everything")
-            self._wiring.expire_hosts()
+            self._wiring.networks.expire_hosts()
         info = self.scan_devices(before, sync)
         info["updated"] |= self._retries.due(time.monotonic()) & info["current"]
-        self._wiring.settle_hosts()
+        self._wiring.networks.settle_hosts()
         again = False
         try:
             if sync:
@@ -143,7 +144,7 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
 
     def _remove_idle_networks(self) -> None:
         try:
-            self._wiring.remove_idle_networks()
+            self._wiring.networks.remove_idle()
         except errors.VhostBrickError as error:
             LOG.warning("A network without ports is left: %s", error)
 

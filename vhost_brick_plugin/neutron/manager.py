@@ -83,7 +83,7 @@ class VhostBrickManager(amb.CommonAgentManagerBase):  # type: ignore[misc]
             network_segment.physical_network,
             network_segment.segmentation_id,
         )
-        self.wiring.wire(network_id, segment, network_segment.mtu)
+        self.wiring.networks.wire(network_id, segment, network_segment.mtu)
         return True
 
     def ensure_port_admin_state(self, device: str, admin_state_up: bool) -> None:

@@ -85,7 +85,7 @@ class VhostBrickRpcCallbacks(
             self.context, network, self.agent.agent_id, cfg.CONF.host
         )
         try:
-            self._wiring.resize(network, details["mtu"])
+            self._wiring.networks.resize(network, details["mtu"])
         except errors.VhostBrickError as error:
             LOG.error(
                 "Network %(network)s keeps its MTU: %(error)s",
@@ -116,10 +116,10 @@ class VhostBrickRpcCallbacks(
     # -- l2population ----------------------------------------------------------
 
     def fdb_add(self, context: Any, fdb_entries: Mapping[str, Any]) -> None:
-        self._wiring.add_hosts(_hosts(fdb_entries))
+        self._wiring.networks.add_hosts(_hosts(fdb_entries))
 
     def fdb_remove(self, context: Any, fdb_entries: Mapping[str, Any]) -> None:
-        self._wiring.remove_hosts(_hosts(fdb_entries))
+        self._wiring.networks.remove_hosts(_hosts(fdb_entries))
 
     def fdb_update(self, context: Any, fdb_entries: Mapping[str, Any]) -> None:
         """Ports got other addresses, which the bricks learn from their packets."""
@@ -156,12 +156,12 @@ class WiringApi(agent_rpc.PluginApi):  # type: ignore[misc]
         self, context: Any, device: str, agent_id: str, host: str | None = None
     ) -> Any:
         network = self._wiring.network_of(device)
-        refresh = self._wiring.begin_refresh(network)
+        refresh = self._wiring.networks.begin_refresh(network)
         try:
             return self._tell_up(context, device, agent_id, host, refresh)
         except Exception:
             if refresh:
-                self._wiring.cancel_refresh(network)
+                self._wiring.networks.cancel_refresh(network)
             raise
 
     def update_device_arriving(self, context: Any, device: str, agent_id: str, host: str) -> Any:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-import time
 from collections.abc import Callable
 
 from vhost_brick_plugin import errors
@@ -46,13 +45,18 @@ class Watcher:
         self._wake = wake
         self._lock = threading.Lock()
         self._news = News()
+        self._stopped = threading.Event()
         self._error: errors.VhostBrickError | None = errors.DaemonUnreachable(
             f"vhost-brickd at {client.path} has not been reached yet"
         )
 
     def start(self) -> None:
-        """Start listening; the thread ends with the process."""
+        """Start listening, in a thread that ends with the process if not before."""
         threading.Thread(target=self._run, name="vhost-brickd-watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Do not connect again, and say nothing more."""
+        self._stopped.set()
 
     def take(self) -> News:
         """Return the news and forget them.
@@ -78,7 +82,7 @@ class Watcher:
         return str(error) if error else ""
 
     def _run(self) -> None:
-        while True:
+        while not self._stopped.is_set():
             try:
                 events = self._client.watch()
                 self._begin()
@@ -86,7 +90,7 @@ class Watcher:
                     self._note(event)
             except errors.VhostBrickError as error:
                 self._end(error)
-            time.sleep(RETRY_S)
+            self._stopped.wait(RETRY_S)
 
     def _begin(self) -> None:
         """Take note that the daemon is there, and that anything may have happened before."""
@@ -99,7 +103,7 @@ class Watcher:
     def _end(self, error: errors.VhostBrickError) -> None:
         with self._lock:
             first, self._error = self._error is None, error
-        if first:
+        if first and not self._stopped.is_set():
             LOG.warning("%s. What Neutron changes is applied when it is back.", error)
 
     def _note(self, event: Event) -> None:

@@ -131,6 +131,9 @@ class Host:
     def start(self) -> None:
         """Nothing to start."""
 
+    def stop(self) -> None:
+        """Nor to stop."""
+
     def wake(self) -> None:
         """Tell that there is news; nobody listens."""
 

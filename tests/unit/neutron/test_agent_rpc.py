@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from neutron.api.rpc.handlers import resources_rpc
+from neutron.common import config as common_config
 from neutron_lib import constants as n_const
 
 from tests.unit.neutron.support import NET, PORT, Host
@@ -15,6 +16,11 @@ from vhost_brick_plugin import errors
 from vhost_brick_plugin.neutron import migration, remotes
 from vhost_brick_plugin.neutron.manager import VhostBrickManager
 from vhost_brick_plugin.neutron.rpc import VhostBrickRpcCallbacks
+
+
+@pytest.fixture(scope="module", autouse=True)
+def options() -> None:
+    common_config.register_common_config_options()
 
 
 @pytest.fixture
@@ -55,7 +61,7 @@ def test_an_mtu_that_cannot_be_set_is_told(
 ) -> None:
     host.plug()
     host.wiring.catch_up()
-    monkeypatch.setattr(host.wiring, "resize", refuse)
+    monkeypatch.setattr(host.wiring.networks, "resize", refuse)
     callbacks.network_update(None, network={"id": NET})
     assert f"Network {NET} keeps its MTU" in caplog.text
 

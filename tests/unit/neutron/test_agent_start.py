@@ -41,16 +41,18 @@ class Start:
     def write(self, text: str, more: str = "") -> None:
         self.path.write_text(f"[vhost_brick]\napi_socket = {self.socket}\n{text}{more}")
 
+    def read(self) -> None:
+        self._config(["--config-file", str(self.path)], project="neutron")
+
+    def daemon(self, socket_dir: str = "/run/s") -> StubDaemon:
+        hello = stub_daemon.hello(datapath_info={"nics": "nic0, nic1"})
+        dump = methods.ConfigResult(options={"vhost.socket_dir": socket_dir}, files=())
+        return StubDaemon(self.socket, {methods.Hello: hello, methods.ConfigDump: dump})
+
     def build(self, text: str = GOOD, more: str = "", socket_dir: str = "/run/s") -> object:
         self.write(text, more)
-        self._config(["--config-file", str(self.path)], project="neutron")
-        answers = {
-            methods.Hello: stub_daemon.hello(datapath_info={"nics": "nic0, nic1"}),
-            methods.ConfigDump: methods.ConfigResult(
-                options={"vhost.socket_dir": socket_dir}, files=()
-            ),
-        }
-        with StubDaemon(self.socket, answers):
+        self.read()
+        with self.daemon(socket_dir):
             return agent.build(self._config)
 
 
@@ -98,15 +100,16 @@ def test_it_waits_for_the_daemon(
         tried.release()
         return call(client, request)
 
-    start.build()
     monkeypatch.setattr(agent.Client, "call", count)
+    start.write(GOOD)
+    start.read()
     thread = threading.Thread(target=lambda: built.append(agent.build(cfg.CONF)))
     thread.start()
     for _ in range(3):
         assert tried.acquire(timeout=10)
-    start.build()
-    thread.join(10)
-    assert built or not thread.is_alive()
+    with start.daemon():
+        thread.join(10)
+    assert built
     assert caplog.text.count("Waiting for vhost-brickd") == 1
 
 

@@ -67,7 +67,7 @@ class Listener:
 def listener() -> Iterator[Listener]:
     made = Listener()
     yield made
-    made.daemon.refusals = 10**9
+    made.watcher.stop()
     made.daemon.said.put(None)
 
 

@@ -49,7 +49,7 @@ def treat(
 ) -> None:
     """Do to a port what the loop does."""
     host.wiring.secure(port, security)
-    host.wiring.wire(network, segment, 1450)
+    host.wiring.networks.wire(network, segment, 1450)
 
 
 def settled(host: Host, segment: Segment = VLAN) -> Host:
@@ -123,7 +123,7 @@ def test_ports_of_others_are_not_ours(host: Host) -> None:
     host.bench.call(methods.NetworkEnsure(network=OTHER_NET))
     host.wiring.catch_up()
     assert host.wiring.ports() == set()
-    host.wiring.remove_idle_networks()
+    host.wiring.networks.remove_idle()
     assert {"green", OTHER_NET} <= set(host.networks())
 
 
@@ -174,11 +174,11 @@ def test_a_network_goes_with_its_last_port(host: Host) -> None:
     host.wiring.catch_up()
     host.unplug(PORT)
     host.wiring.catch_up()
-    host.wiring.remove_idle_networks()
+    host.wiring.networks.remove_idle()
     assert NET in host.networks()
     host.unplug(OTHER_PORT)
     host.wiring.catch_up()
-    host.wiring.remove_idle_networks()
+    host.wiring.networks.remove_idle()
     assert host.networks() == {}
 
 
@@ -187,7 +187,7 @@ def test_a_network_where_a_port_was_just_plugged_stays(host: Host) -> None:
     host.unplug()
     host.wiring.catch_up()
     host.plug(OTHER_PORT)
-    host.wiring.remove_idle_networks()
+    host.wiring.networks.remove_idle()
     assert NET in host.networks()
     host.wiring.catch_up()
     assert host.wiring.ports_of(NET) == {OTHER_PORT}
@@ -198,14 +198,14 @@ def test_a_network_left_from_before_the_start_goes(host: Host) -> None:
     host.unplug()
     host.restart_agent()
     host.wiring.catch_up()
-    host.wiring.remove_idle_networks()
+    host.wiring.networks.remove_idle()
     assert host.networks() == {}
 
 
 def test_another_mtu(host: Host) -> None:
     settled(host)
-    host.wiring.resize(NET, 9000)
-    host.wiring.resize(OTHER_NET, 9000)
+    host.wiring.networks.resize(NET, 9000)
+    host.wiring.networks.resize(OTHER_NET, 9000)
     assert {n.name: n.mtu for n in host.networks().values()} == {NET: 9000}
 
 
@@ -213,7 +213,7 @@ def test_a_segment_that_cannot_be_had_changes_nothing(host: Host) -> None:
     settled(host)
     before = host.networks()
     with pytest.raises(errors.UplinkError):
-        host.wiring.wire(NET, Segment("flat", "nowhere"), 1500)
+        host.wiring.networks.wire(NET, Segment("flat", "nowhere"), 1500)
     host.restart_daemon()
     host.wiring.catch_up()
     assert host.networks() == before
@@ -225,45 +225,45 @@ def test_a_segment_that_cannot_be_had_changes_nothing(host: Host) -> None:
 def test_hosts_come_and_go(host: Host) -> None:
     settled(host, VXLAN)
     assert remotes(host) == set()
-    host.wiring.add_hosts(hosts(ONE, TWO))
+    host.wiring.networks.add_hosts(hosts(ONE, TWO))
     assert remotes(host) == {ONE, TWO}
-    host.wiring.add_hosts(hosts(ONE))
+    host.wiring.networks.add_hosts(hosts(ONE))
     assert len(host.daemon.changes()) == 1
-    host.wiring.remove_hosts(hosts(TWO))
+    host.wiring.networks.remove_hosts(hosts(TWO))
     assert remotes(host) == {ONE}
 
 
 def test_an_agents_start_keeps_the_hosts_there_are(host: Host) -> None:
     settled(host, VXLAN)
-    host.wiring.add_hosts(hosts(ONE, TWO))
+    host.wiring.networks.add_hosts(hosts(ONE, TWO))
     host.restart_agent()
     host.daemon.changes()
     host.wiring.catch_up()
     treat(host, segment=VXLAN)
     assert host.daemon.changes() == []
-    assert host.wiring.begin_refresh(NET)
-    assert not host.wiring.begin_refresh(NET)
-    host.wiring.add_hosts(hosts(ONE))
-    host.wiring.add_hosts(hosts(LOCAL))
+    assert host.wiring.networks.begin_refresh(NET)
+    assert not host.wiring.networks.begin_refresh(NET)
+    host.wiring.networks.add_hosts(hosts(ONE))
+    host.wiring.networks.add_hosts(hosts(LOCAL))
     assert remotes(host) == {ONE, TWO}
     host.clock.now += GRACE_S
-    host.wiring.settle_hosts()
+    host.wiring.networks.settle_hosts()
     assert remotes(host) == {ONE}
 
 
 def test_hosts_of_a_network_without_ports_here_are_nothing_to_us(host: Host) -> None:
     host.wiring.catch_up()
-    host.wiring.add_hosts(hosts(ONE))
-    assert not host.wiring.begin_refresh(NET)
+    host.wiring.networks.add_hosts(hosts(ONE))
+    assert not host.wiring.networks.begin_refresh(NET)
     assert host.daemon.changes() == []
 
 
 def test_hosts_are_forgotten_with_the_network(host: Host) -> None:
     settled(host, VXLAN)
-    host.wiring.add_hosts(hosts(ONE))
+    host.wiring.networks.add_hosts(hosts(ONE))
     host.unplug()
     host.wiring.catch_up()
-    host.wiring.remove_idle_networks()
+    host.wiring.networks.remove_idle()
     settled(host, VXLAN)
     assert remotes(host) == set()
 
@@ -273,7 +273,7 @@ def test_hosts_are_forgotten_with_the_network(host: Host) -> None:
 
 def test_a_restart_of_the_daemon_disturbs_nothing(host: Host) -> None:
     settled(host, VXLAN)
-    host.wiring.add_hosts(hosts(ONE))
+    host.wiring.networks.add_hosts(hosts(ONE))
     host.daemon.changes()
     host.restart_daemon()
     assert host.wiring.catch_up()
@@ -284,7 +284,7 @@ def test_a_restart_of_the_daemon_disturbs_nothing(host: Host) -> None:
 def test_what_the_daemon_missed_is_made_good(host: Host) -> None:
     settled(host, VXLAN)
     host.daemon.away = True
-    host.wiring.add_hosts(hosts(ONE))
+    host.wiring.networks.add_hosts(hosts(ONE))
     with pytest.raises(errors.DaemonUnreachable):
         host.wiring.catch_up()
     host.daemon.away = False
