@@ -24,9 +24,10 @@ PATIENCE_S = 3.0
 """A message that takes longer is late.  The bus's own clients wait a second before they
 reconnect, and its broker takes several to start."""
 
-SPLAY_S = 5.0
-"""An outage hits all agents at once: each waits up to so long before it asks Neutron for
-everything."""
+CALM_S = (5.0, 10.0)
+"""From the first message that passes again to the alarm.  At least: each queue has a
+connection of its own, and they come back one by one.  At most: an outage hits all agents,
+and they should not all ask Neutron at the same moment."""
 
 REST_S = 30.0
 """From one alarm to the next, so that a bus that is merely slow is not made slower."""
@@ -37,18 +38,15 @@ class Canary:
 
     :param send: sends a message with a number; may block or raise while the bus is away.
     :param alarm: called, from that thread, when messages pass again after some may not have.
-    :param splay: where the waiting time before an alarm comes from, in seconds.
     """
 
     def __init__(
         self,
         send: Callable[[int], object],
         alarm: Callable[[], object],
-        splay: Callable[[], float] = lambda: random.uniform(0.0, SPLAY_S),
     ) -> None:
         self._send = send
         self._alarm = alarm
-        self._splay = splay
         self._number = 0
         self._heard = threading.Event()
         self._stopped = threading.Event()
@@ -77,7 +75,7 @@ class Canary:
                 LOG.warning("The message bus is away or slow: messages may be lost")
             suspicious = suspicious or not passed
             if suspicious and passed and time.monotonic() >= rested:
-                self._stopped.wait(self._splay())
+                self._stopped.wait(random.uniform(*CALM_S))
                 self._alarm()
                 suspicious, rested = False, time.monotonic() + REST_S
             self._stopped.wait(PERIOD_S)

@@ -391,7 +391,7 @@ def test_after_an_outage_everything_is_asked_for(
     if how == "revived":
         agent.neutron.report_answer = "revived"
     elif how == "canary lost":
-        monkeypatch.setattr(canary, "SPLAY_S", 0.0)
+        monkeypatch.setattr(canary, "CALM_S", (0.0, 0.0))
         monkeypatch.setattr(canary, "PATIENCE_S", 0.5)
         lose_one(agent, monkeypatch)
     else:

@@ -24,7 +24,7 @@ class Bus:
         self.fates: list[Callable[[int], object]] = []
         self.alarms = threading.Semaphore(0)
         self.sent = threading.Semaphore(0)
-        self.canary = Canary(self.take, self.alarms.release, lambda: 0.0)
+        self.canary = Canary(self.take, self.alarms.release)
 
     def take(self, number: int) -> None:
         self.sent.release()
@@ -55,6 +55,7 @@ class Bus:
 def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
     monkeypatch.setattr(canary, "PERIOD_S", 0.001)
     monkeypatch.setattr(canary, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(canary, "CALM_S", (0.0, 0.0))
     monkeypatch.setattr(canary, "REST_S", 0.0)
     made = Bus()
     yield made
