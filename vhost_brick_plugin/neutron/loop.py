@@ -40,6 +40,13 @@ LOG = logging.getLogger(__name__)
 PORTION = 50
 """Ports in one request to Neutron."""
 
+RPC_TIMEOUT_S = 20
+"""Until a call to Neutron counts as lost, where the operator has set no rpc_response_timeout.
+
+The agent does one thing after the other, so a reply that dies with the message bus holds
+up new ports for so long, and up to as long again by Neutron's own back-off.  Its calls
+are short, and Neutron doubles the time for those that turn out not to be."""
+
 
 class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
     """Runs in the agent's main thread, from :meth:`start` to :meth:`stop`.
@@ -79,6 +86,7 @@ class VhostBrickAgentLoop(common.CommonAgentLoop):  # type: ignore[misc]
 
     def setup_rpc(self) -> None:
         super().setup_rpc()
+        cfg.CONF.set_default("rpc_response_timeout", RPC_TIMEOUT_S)
         self.plugin_rpc = WiringApi(self._wiring)
         self._self_rpc = SelfApi()
 

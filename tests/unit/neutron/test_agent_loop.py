@@ -20,7 +20,7 @@ from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.model import CLOSED, OPEN
 from vhost_brick_plugin.neutron import canary, migration
-from vhost_brick_plugin.neutron.loop import PORTION, VhostBrickAgentLoop
+from vhost_brick_plugin.neutron.loop import PORTION, RPC_TIMEOUT_S, VhostBrickAgentLoop
 from vhost_brick_plugin.neutron.manager import VhostBrickManager
 from vhost_brick_plugin.neutron.remotes import FLOODING_ENTRY
 
@@ -414,6 +414,20 @@ def lose_one(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         lost.append(number)
 
     monkeypatch.setattr(api, "cast_canary", lose_first)
+
+
+@pytest.mark.parametrize(("chosen", "patience"), [(None, RPC_TIMEOUT_S), (90, 90)])
+def test_patience_with_neutron(
+    host: Host, neutron: NeutronServer, chosen: int | None, patience: int
+) -> None:
+    agent = Agent(host, neutron)
+    agent.start()
+    try:
+        if chosen:
+            cfg.CONF.set_override("rpc_response_timeout", chosen)
+        assert n_rpc._get_default_method_timeouts()["any"] == patience
+    finally:
+        agent.stop()
 
 
 # -- reports -------------------------------------------------------------------
