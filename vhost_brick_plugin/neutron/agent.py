@@ -12,6 +12,7 @@ import time
 
 # Neutron chooses native threads when it is imported, which has to come before oslo.service.
 from neutron.common import config as common_config
+from neutron.conf import service as service_conf
 from neutron.conf.agent import securitygroups_rpc as sg_conf
 from oslo_config import cfg
 from oslo_service import service
@@ -39,6 +40,8 @@ def main() -> None:
     """Run the agent until it is told to stop; exit with 1 if the configuration is wrong."""
     common_config.register_common_config_options()
     sg_conf.register_securitygroups_opts()
+    # Neutron's RPC client reads one of them after a call that nobody answered.
+    service_conf.register_service_opts(service_conf.RPC_EXTRA_OPTS, cfg.CONF)
     conf.register(cfg.CONF)
     common_config.init(sys.argv[1:])
     common_config.setup_logging()

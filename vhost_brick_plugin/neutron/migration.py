@@ -19,13 +19,12 @@ def arriving_port(context: Any, port_id: str, host: str) -> dict[str, Any] | Non
 
     :returns: None if the port has no binding on *host*.
     """
-    pull = resources_rpc.ResourcesPullRpcApi()
-    port = pull.pull(context, resources.PORT, port_id)
+    port = _find(context, resources.PORT, port_id)
     levels = [level for level in (port.binding_levels if port else ()) if level.host == host]
     if not levels:
         return None
     segment = max(levels, key=lambda level: level.level).segment
-    network = pull.pull(context, resources.NETWORK, port.network_id)
+    network = _find(context, resources.NETWORK, port.network_id)
     return {
         "device": port_id,
         "port_id": port_id,
@@ -44,3 +43,10 @@ def arriving_port(context: Any, port_id: str, host: str) -> dict[str, Any] | Non
             for pair in port.allowed_address_pairs
         ],
     }
+
+
+def _find(context: Any, kind: str, id: str) -> Any:
+    """Return a resource, or None; not by ``pull``, which no server answers for these kinds."""
+    api = resources_rpc.ResourcesPullRpcApi()
+    found = api.bulk_pull(context, kind, filter_kwargs={"id": id})
+    return found[0] if found else None

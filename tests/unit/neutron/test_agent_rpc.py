@@ -110,7 +110,13 @@ def pulled(**changes: Any) -> Any:
 def pull(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return what can be pulled, by resource."""
     found: dict[str, Any] = {"Port": pulled(), "Network": types.SimpleNamespace(mtu=1450)}
-    api = types.SimpleNamespace(pull=lambda _context, kind, _id: found[kind])
+    ids = {"Port": PORT, "Network": NET}
+
+    def bulk_pull(_context: Any, kind: str, filter_kwargs: dict[str, str]) -> list[Any]:
+        assert filter_kwargs == {"id": ids[kind]}
+        return [found[kind]] if found[kind] else []
+
+    api = types.SimpleNamespace(bulk_pull=bulk_pull)
     monkeypatch.setattr(resources_rpc, "ResourcesPullRpcApi", lambda: api)
     return found
 
