@@ -19,7 +19,7 @@ def wait_until(
     """Call *check* until it returns something true, and return that.
 
     :param what: what is waited for, to be read after "waited in vain for".
-    :param interval: seconds between two calls: longer where a call is dear.
+    :param interval: seconds from one call to the next, more where the call is dear.
     """
     deadline = time.monotonic() + timeout
     while not (result := check()):
