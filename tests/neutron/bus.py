@@ -20,6 +20,13 @@ listeners.tcp.1 = 0.0.0.0:{PORT}
 loopback_users = none
 """
 
+CLIENTS = {
+    "DEFAULT": {"rpc_response_timeout": 10},
+    "oslo_messaging_rabbit": {"rabbit_interval_max": 5},
+}
+"""Options of all who use the bus.  An answer that died with it is waited for in vain, by
+default for a minute, and tries to reconnect grow apart to half a minute: long for a test."""
+
 ERLANG = (
     "-kernel inet_dist_use_interface {127,0,0,1}",  # Nobody else's node talks to ours.
     "-start_epmd false",  # It would stay behind: we run one ourselves.
@@ -70,6 +77,10 @@ class Bus:
     def wait_ready(self) -> None:
         """Wait until it takes connections."""
         wait_until(self._answers, "the message bus", START_TIMEOUT, INTERVAL)
+
+    @property
+    def running(self) -> bool:
+        return self.rabbit.running
 
     def kill9(self) -> None:
         self.rabbit.kill9()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.functional.daemon import Daemon
 from tests.functional.netns import NetNs
-from tests.neutron.process import Process
+from tests.neutron.bus import CLIENTS
+from tests.neutron.process import MORTAL, Process
 from tests.neutron.server import BIN, write_config
 from tests.neutron.wires import TRUNK
 
@@ -15,9 +16,6 @@ TRUNK_NET, TAP_NET = "physnet1", "physnet2"
 """Physical networks: one on the trunk between the hosts, one on a tap of each host's own."""
 
 NIC, TAP = "nic1", "phys2"
-
-RPC_TIMEOUT = 10
-"""Seconds an agent waits for an answer that may have died with the bus; Neutron's 60 are long."""
 
 
 class Host:
@@ -35,7 +33,7 @@ class Host:
         self.address = address
         directory.mkdir(parents=True)
         nic = f"{NIC}:net_af_packet0,iface={TRUNK}"
-        self.daemon = Daemon(directory, config={"dpdk": {"nic": nic}}, wrap=ns.exec)
+        self.daemon = Daemon(directory, config={"dpdk": {"nic": nic}}, wrap=[*MORTAL, *ns.exec])
         config = directory / "agent.conf"
         write_config(
             config,
@@ -44,9 +42,10 @@ class Host:
                     "host": name,
                     "transport_url": bus,
                     "state_path": directory,
-                    "rpc_response_timeout": RPC_TIMEOUT,
+                    **CLIENTS["DEFAULT"],
                 },
                 "oslo_concurrency": {"lock_path": directory / "locks"},
+                "oslo_messaging_rabbit": CLIENTS["oslo_messaging_rabbit"],
                 "vhost_brick": {
                     "api_socket": self.daemon.api_socket,
                     "uplink_mappings": f"{TRUNK_NET}:nic:{NIC},{TAP_NET}:tap:{TAP}",

@@ -6,6 +6,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from tests.neutron.bus import Bus
+from tests.neutron.server import Server
 from tests.neutron.stand import Stand
 
 NAMES = ("agent", "daemon", "server", "bus")
@@ -20,42 +22,29 @@ class Part:
     """
 
     def __init__(self, stand: Stand, name: str) -> None:
+        host = stand.hosts[0]
+        parts = {
+            "agent": host.agent,
+            "daemon": host.daemon,
+            "server": stand.server,
+            "bus": stand.bus,
+        }
         self.name = name
-        self._stand = stand
-        self._host = stand.hosts[0]
+        self._part = parts[name]
 
     def kill(self) -> None:
-        what = {
-            "agent": self._host.agent,
-            "daemon": self._host.daemon,
-            "server": self._stand.server,
-            "bus": self._stand.bus,
-        }
-        what[self.name].kill9()
+        self._part.kill9()
 
     def start(self) -> None:
-        """Start it, without waiting for more than its process."""
-        match self.name:
-            case "agent":
-                self._host.agent.start()
-            case "daemon":
-                self._host.daemon.spawn()
-            case "server":
-                self._stand.server.start()
-            case "bus":
-                self._stand.bus.start()
+        """Start it, and wait until it serves others, who may not all be there."""
+        self._part.start()
+        if isinstance(self._part, Server | Bus):
+            self._part.wait_ready()
 
-    def wait_ready(self) -> None:
-        """Wait until it serves others, who may not all be there."""
-        match self.name:
-            case "agent":
-                self._host.agent.check()
-            case "daemon":
-                self._host.daemon.wait_ready()
-            case "server":
-                self._stand.server.wait_ready()
-            case "bus":
-                self._stand.bus.wait_ready()
+    def revive(self) -> None:
+        """Start it if it is dead."""
+        if not self._part.running:
+            self.start()
 
 
 def walk(names: Sequence[str], seed: int) -> list[str]:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 STOP_TIMEOUT = 20.0
 
+MORTAL = ["setpriv", "--pdeathsig", "KILL"]
+"""Words before a command that shall not outlive the tests, however they end."""
+
 
 class ProcessFailed(Exception):
     """A program did not do what it was started for; the message ends with its log."""
@@ -20,7 +23,8 @@ class ProcessFailed(Exception):
 class Process:
     """One program, which may be killed and started again as often as a test likes.
 
-    It leads a process group: what it forks ends with it.
+    It leads a process group: what it forks ends with it.  To be started from the main
+    thread, with which it dies.
 
     :param log: grows over restarts.
     :param env: beside this process's own environment.
@@ -36,7 +40,7 @@ class Process:
         pass_fds: Sequence[int] = (),
     ) -> None:
         self.name = name
-        self.command = list(command)
+        self.command = [*MORTAL, *command]
         self.log_path = log
         self.env = os.environ | (env or {})
         self.pass_fds = tuple(pass_fds)

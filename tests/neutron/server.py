@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.functional.netns import NetNs
 from tests.functional.waiting import wait_until
 from tests.neutron.api import INTERVAL, Api
+from tests.neutron.bus import CLIENTS
 from tests.neutron.process import Process
 
 START_TIMEOUT = 60.0
@@ -63,9 +64,11 @@ class Server:
                 "state_path": directory,
                 "rpc_workers": 1,
                 "rpc_state_report_workers": 0,
+                **CLIENTS["DEFAULT"],
             },
             "database": {"connection": database},
             "oslo_concurrency": {"lock_path": directory / "locks"},
+            "oslo_messaging_rabbit": CLIENTS["oslo_messaging_rabbit"],
             "oslo_policy": {"policy_file": policy},
         }
         write_config(self.config, common | {g: common.get(g, {}) | o for g, o in options.items()})
@@ -99,6 +102,10 @@ class Server:
     def wait_ready(self) -> None:
         """Wait until it answers."""
         wait_until(self._answers, "neutron's REST API", START_TIMEOUT, INTERVAL)
+
+    @property
+    def running(self) -> bool:
+        return all(process.running for process in self.processes)
 
     def kill9(self) -> None:
         for process in self.processes:
