@@ -180,6 +180,12 @@ class SharedMemoryMissing(DomainError):
     )
 
 
+class ProgramError(VhostBrickError):
+    slug = "program_error"
+    rpc_code = -32050
+    default_hint = "Run the program by hand to see what ails it."
+
+
 def _subclasses(cls: type[VhostBrickError]) -> list[type[VhostBrickError]]:
     found = [cls]
     for sub in cls.__subclasses__():

@@ -386,6 +386,28 @@ def test_what_networks_share_is_in_nobodys_frame(daemon: StubDaemon, run: Run) -
     assert '\n  "vlan/t0" [shape=trapezium' in out
 
 
+def test_graph_as_a_picture(
+    daemon: StubDaemon, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.answers[methods.Graph] = GRAPH
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def have_dot(script: str) -> None:
+        (tmp_path / "dot").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "dot").chmod(0o755)
+
+    without = run("graph", "--format", "svg")
+    assert (without.status, without.out) == (1, "")
+    assert "error: cannot run 'dot'" in without.err
+    assert "hint: Install Graphviz" in without.err
+
+    have_dot('echo "$*"; while read -r line; do echo "$line"; done')
+    assert run("graph", "--format", "svg").out.startswith("-Tsvg\ngraph bricks {\n")
+
+    have_dot("echo no memory >&2; exit 3")
+    assert "error: 'dot -Tsvg' failed: no memory\n" in run("graph", "--format", "svg").err
+
+
 # -- errors ------------------------------------------------------------------
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 
+from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import base
 from vhost_brick_plugin.codec import to_json
@@ -23,25 +25,45 @@ SHAPES = {
 
 
 class Graph(base.Command):
-    """Print the packet graph.
-
-    Make a picture of it with: vhost-brick graph | dot -Tsvg > graph.svg
-    """
+    """Print the packet graph; as a picture, with Graphviz, by "--format svg"."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
-            "-f", "--format", choices=("dot", "json"), default="dot", help="default: %(default)s"
+            *("-f", "--format"),
+            choices=tuple(WRITERS),
+            default="dot",
+            help="default: %(default)s",
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         graph = self.client.call(methods.Graph())
-        if parsed_args.format == "json":
-            text = json.dumps(to_json(graph), indent=2) + "\n"
-        else:
-            text = to_dot(graph)
-        self.app.stdout.write(text)
+        self.app.stdout.write(WRITERS[parsed_args.format](graph))
+
+
+def _to_json(graph: GraphResult) -> str:
+    """Return *graph* in JSON."""
+    return json.dumps(to_json(graph), indent=2) + "\n"
+
+
+def to_svg(graph: GraphResult) -> str:
+    """Return a picture of *graph*, drawn by Graphviz.
+
+    :raises errors.ProgramError: Graphviz is not there, or failed.
+    """
+    try:
+        drawn = subprocess.run(
+            ["dot", "-Tsvg"], input=to_dot(graph), capture_output=True, text=True, check=True
+        )
+    except OSError as error:
+        raise errors.ProgramError(
+            f"cannot run 'dot' to draw the graph: {error.strerror}",
+            hint="Install Graphviz, or draw the output of '--format dot' where it is installed.",
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise errors.ProgramError(f"'dot -Tsvg' failed: {error.stderr.strip()}") from None
+    return drawn.stdout
 
 
 def to_dot(graph: GraphResult) -> str:
@@ -70,3 +92,6 @@ def _node(node: GraphNode) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+WRITERS = {"dot": to_dot, "svg": to_svg, "json": _to_json}
