@@ -8,7 +8,7 @@ import http.client
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.functional.netns import NetNs
@@ -18,12 +18,11 @@ from tests.neutron.bus import CLIENTS
 from tests.neutron.process import Process
 
 START_TIMEOUT = 60.0
+TABLES_TIMEOUT = 180.0
 BIN = Path(sys.executable).parent
 
 POLICY = """\
-create_port_binding: rule:admin_only
-delete_port_binding: rule:admin_only
-activate: rule:admin_only
+service_api: role:admin
 """
 """Without Keystone everybody is an administrator, and nobody has Nova's role, ``service``."""
 
@@ -46,10 +45,17 @@ class Server:
     and keeps its port over restarts.
 
     :param options: beside what every Neutron server needs.
+    :param files: are read before these.
     """
 
     def __init__(
-        self, directory: Path, ns: NetNs, bus: str, database: str, options: Options
+        self,
+        directory: Path,
+        ns: NetNs,
+        bus: str,
+        database: str,
+        options: Options,
+        files: Sequence[Path] = (),
     ) -> None:
         directory.mkdir(parents=True)
         self.config = directory / "neutron.conf"
@@ -77,7 +83,7 @@ class Server:
         fd = self._listener.fileno()
         env = {
             "OS_NEUTRON_CONFIG_DIR": str(directory),
-            "OS_NEUTRON_CONFIG_FILES": self.config.name,
+            "OS_NEUTRON_CONFIG_FILES": ";".join(map(str, [*files, self.config])),
             "TMPDIR": str(directory),  # Neutron leaves notes of its start time there.
         }
         api = [*ns.exec, sys.executable, "-P", str(Path(__file__).with_name("wsgi.py")), str(fd)]
@@ -91,7 +97,7 @@ class Server:
         """Bring the empty database to Neutron's present schema."""
         command = [str(BIN / "neutron-db-manage"), "--config-file", str(self.config)]
         subprocess.run(
-            [*command, "upgrade", "heads"], check=True, capture_output=True, timeout=START_TIMEOUT
+            [*command, "upgrade", "heads"], check=True, capture_output=True, timeout=TABLES_TIMEOUT
         )
 
     def start(self) -> None:

@@ -9,15 +9,16 @@ socket, is in namespaces of its own; see :mod:`tests.neutron.wires`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.functional.waiting import wait_until
 from tests.neutron.api import INTERVAL, Api, Resource
 from tests.neutron.bus import Bus
 from tests.neutron.database import Database
 from tests.neutron.host import TAP_NET, TRUNK_NET, Host
-from tests.neutron.server import Server
+from tests.neutron.server import Options, Server
 from tests.neutron.wires import CONTROLLER, Wires, host_address
 from vhost_brick_plugin.neutron.constants import AGENT_TYPE
 
@@ -48,11 +49,24 @@ class Stand:
     """All of it, running while the ``with`` block does.
 
     :param directory: short, because sockets are in it.
+    :param make_host: makes a host of what :class:`Host` is made of.
+    :param options: of Neutron's server.
+    :param files: config files that it reads before these.
     """
 
-    def __init__(self, directory: Path, hosts: int = 2) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        hosts: int = 2,
+        make_host: Callable[..., Any] = Host,
+        options: Options = OPTIONS,
+        files: Sequence[Path] = (),
+    ) -> None:
         self.directory = directory
         self._count = hosts
+        self._make_host = make_host
+        self._options = options
+        self._files = files
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Stand:
@@ -78,7 +92,8 @@ class Stand:
             self.wires.controller,
             self.bus.url,
             self.database.url,
-            OPTIONS,
+            self._options,
+            self._files,
         )
         stack.callback(self.server.stop)
         self.server.make_tables()
@@ -87,7 +102,9 @@ class Stand:
         self.hosts = []
         for number, ns in enumerate(self.wires.hosts, 1):
             name = f"host{number}"
-            host = Host(name, self.directory / name, ns, self.bus.url, host_address(number))
+            host = self._make_host(
+                name, self.directory / name, ns, self.bus.url, host_address(number)
+            )
             stack.callback(host.stop)
             self.hosts.append(host)
             host.daemon.start()

@@ -7,10 +7,11 @@
     ----------            ------------                  ------
     server, bus           vhost-brickd, agent           a switch, and scapy
       mgmt (bridge) ------- mgmt                          |
-                            trunk ------------------------+ (bridge)
+                            eth1 -------------------------+ (bridge)
 
-``mgmt`` carries RPC and VXLAN; ``trunk`` is the physical network and carries
-nothing but what the hosts' datapaths put on it.
+``mgmt`` carries RPC and VXLAN; ``eth1`` is the physical network and carries
+nothing but what the hosts' datapaths put on it.  Its name and the address of host1
+are those of doc/source/openstack.rst.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from collections.abc import Iterator
 
 from tests.functional.netns import NetNs
 
-CONTROLLER = "10.90.0.1"
+CONTROLLER = "192.0.2.1"
 PREFIX = 24
-MGMT, TRUNK, SWITCH = "mgmt", "trunk", "switch"
+MGMT, TRUNK, SWITCH = "mgmt", "eth1", "switch"
 MTU = 1600
 """Room for a VXLAN header around 1500 bytes."""
 
 
 def host_address(number: int) -> str:
     """Return the address of a host, numbered from 1, on the management network."""
-    return f"10.90.0.{10 + number}"
+    return f"192.0.2.{10 + number}"
 
 
 class Wires:

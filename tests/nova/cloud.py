@@ -39,7 +39,7 @@ import glob
 import os
 import os.path
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,6 @@ from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.fixtures import PlacementFixture
 from nova.virt.libvirt import host as libvirt_host
 
-HOST = "compute"
-"""The name of the one compute host."""
-
 MICROVERSION = "2.90"
 
 UNPOISONED = {
@@ -81,22 +78,21 @@ UNPOISONED = {
 class Cloud(test.TestCase):  # type: ignore[misc]
     """The services, from ``setUp()`` to ``doCleanups()``; a TestCase without tests.
 
-    :param conf: the text of nova.conf.
-    :param directory: gets nova.conf.
+    :param conf_files: nova.conf, and what shall be read after it.
     :param make_neutron: called with the cloud, returns the fixture that lets Nova reach
         Neutron; it is :attr:`neutron` afterwards.
     :ivar api: Nova's API, as an administrator.
+    :ivar application: the same as a WSGI application.
     """
 
     __test__ = False
     STUB_COMPUTE_ID = False
 
     def __init__(
-        self, conf: str, directory: Path, make_neutron: Callable[[Any], fixtures.Fixture]
+        self, conf_files: Sequence[Path], make_neutron: Callable[[Any], fixtures.Fixture]
     ) -> None:
         super().__init__("run")
-        self._conf = conf
-        self._directory = directory
+        self._conf_files = [str(path) for path in conf_files]
         self._make_neutron = make_neutron
 
     def setUp(self) -> None:
@@ -117,18 +113,18 @@ class Cloud(test.TestCase):  # type: ignore[misc]
             self.addCleanup(self.start_service(name).stop)
         self.start_compute()
         self.addCleanup(self.stop_compute)
-        self.api = self.useFixture(nova_fixtures.OSAPIFixture()).admin_api
+        osapi = self.useFixture(nova_fixtures.OSAPIFixture())
+        self.application = osapi.app()
+        self.api = osapi.admin_api
         self.api.microversion = MICROVERSION
 
     def _read_conf(self) -> None:
-        path = self._directory / "nova.conf"
-        path.write_text(self._conf)
-        CONF([], project="nova", default_config_files=[str(path)])
+        CONF([], project="nova", default_config_files=self._conf_files)
 
     def start_compute(self) -> None:
         """Start nova-compute; what stops it is raised."""
         try:
-            self.compute = self.start_service("compute", host=HOST)
+            self.compute = self.start_service("compute", host=CONF.host)
         except BaseException:
             self._threads.end()
             raise

@@ -44,7 +44,7 @@ def host() -> Iterator[ComputeHost]:
 
 @pytest.fixture(scope="session")
 def cloud(request: pytest.FixtureRequest, host: ComputeHost) -> Iterator[Cloud]:
-    cloud = Cloud(host.nova_conf, host.directory, lambda test: BrickNeutron(test, host.socket_dir))
+    cloud = Cloud(host.nova_conf, lambda test: BrickNeutron(test, host.socket_dir))
     with contextlib.ExitStack() as stack:
         stack.callback(cloud.doCleanups)
         cloud.setUp()

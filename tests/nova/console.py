@@ -50,12 +50,20 @@ class Console:
         :raises TimeoutError: no answer in time.
         """
         self.send(f"sh {command}")
-        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        answer = self.wait_event("sh", ANSWER_TIMEOUT_S)
+        assert answer["status"] == 0, answer
+        return str(answer["output"])
+
+    def wait_event(self, name: str, timeout: float) -> dict[str, Any]:
+        """Wait until the pinger tells of an event, such as its "start", and return it.
+
+        :raises TimeoutError: it did not, within *timeout* seconds.
+        """
+        deadline = time.monotonic() + timeout
         while True:
             line = self._read_line(deadline)
-            if line.startswith(b"{") and (answer := json.loads(line)).get("event") == "sh":
-                assert answer["status"] == 0, answer
-                return str(answer["output"])
+            if line.startswith(b"{") and (event := json.loads(line)).get("event") == name:
+                return dict(event)
 
     def _read_line(self, deadline: float) -> bytes:
         while b"\n" not in self._rest:

@@ -12,8 +12,9 @@ from nova.tests.functional.api.client import OpenStackApiNotFoundException
 from tests.functional.waiting import wait_until
 from tests.nova.cloud import Cloud
 from tests.nova.images import Images
+from tests.nova.nova_conf import QUEUE_SIZE
 from tests.nova.ping import ping
-from tests.nova.stand import QUEUE_SIZE, ComputeHost
+from tests.nova.stand import ComputeHost
 from vhost_brick_plugin.api.methods import PortStatus
 
 Json = dict[str, Any]
