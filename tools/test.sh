@@ -9,5 +9,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools/bootstrap.sh
-environments=${*:-pep8 py3 native functional vm nova}
+environments=${*:-pep8 py3 native functional vm neutron nova}
 exec .venv/bin/tox run -e "${environments// /,}"
