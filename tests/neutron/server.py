@@ -21,6 +21,10 @@ START_TIMEOUT = 60.0
 TABLES_TIMEOUT = 180.0
 BIN = Path(sys.executable).parent
 
+AGENT_DOWN_TIME = 600
+"""Seconds: no agent shall look dead because its reports waited for the bus.  Tests that want
+one dead say so, see ``Stand.age_heartbeat``."""
+
 POLICY = """\
 service_api: role:admin
 """
@@ -70,6 +74,7 @@ class Server:
                 "state_path": directory,
                 "rpc_workers": 1,
                 "rpc_state_report_workers": 0,
+                "agent_down_time": AGENT_DOWN_TIME,
                 **CLIENTS["DEFAULT"],
             },
             "database": {"connection": database},
