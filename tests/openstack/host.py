@@ -31,7 +31,7 @@ TIMEOUT = 60.0
 class ChapterHost:
     """One host; the arguments are those of :class:`tests.neutron.host.Host`.
 
-    :ivar brickd: the daemon under its supervisor.
+    :ivar daemon: under its supervisor.
     :ivar libvirt: to be started by whoever wants guests.
     :ivar api_socket: the daemon's.
     """
