@@ -3,12 +3,11 @@
  * The vhost brick: one vhost-user socket, its frontends on the host's side, an
  * edge to the graph for each of them.
  *
- * A frontend that connects becomes a session; when its device is ready the
- * session gets an edge and workers poll it; when rte_vhost says stop the edge is
- * parted and workers are waited for before the callback returns, because the
- * library unmaps guest memory right after.  Queue pairs that the guest enables
- * and disables are bits in a word that workers read each round, so they need no
- * new graph: that callback runs with a ring's lock held and must not wait.
+ * A frontend that connects becomes a session; when its rings run and one is enabled the
+ * session gets an edge and workers poll it; when they have all stopped the edge is
+ * parted.  Queue pairs that the guest enables and disables are bits in a word that
+ * workers read each round, and a ring's setup is one pointer: changes of either need no
+ * new graph and cost no packet.
  *
  * Workers share queue pairs out by number; towards the guest flows are spread over
  * its queue pairs by their hash, so that each stays in order.
@@ -16,20 +15,15 @@
 #include "bricks/vhost.h"
 
 #include <errno.h>
+#include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <rte_ether.h>
-#include <rte_vhost.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bricks/flow.h"
-#include "core/runtime.h"
 
-/* A guest's rings, from its point of view (virtio 1.1 section 5.1.2). */
-#define RING_TO_GUEST(pair) ((pair)*2)
-#define RING_FROM_GUEST(pair) ((pair)*2 + 1)
-
-/* What rte_vhost can do and we let guests use.
+/* What the rings can do and we let guests use.
  *
  * Left out: packed rings, which do not survive a restart (QEMU restores the ring
  * index of split rings only), and checksum and segmentation offload, which the
@@ -39,7 +33,7 @@
 	(1ULL << VIRTIO_NET_F_MTU | 1ULL << VIRTIO_NET_F_MRG_RXBUF |                              \
 		1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_CTRL_RX |                     \
 		1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE | 1ULL << VIRTIO_NET_F_MQ |                   \
-		1ULL << VHOST_F_LOG_ALL | 1ULL << VIRTIO_F_ANY_LAYOUT |                           \
+		1ULL << VHOST_USER_F_LOG_ALL | 1ULL << VIRTIO_F_ANY_LAYOUT |                      \
 		1ULL << VIRTIO_RING_F_INDIRECT_DESC | 1ULL << VIRTIO_RING_F_EVENT_IDX |           \
 		1ULL << VHOST_USER_F_PROTOCOL_FEATURES | 1ULL << VIRTIO_F_VERSION_1 |             \
 		1ULL << VIRTIO_F_IN_ORDER)
@@ -49,28 +43,49 @@ uint64_t vb_vhost_features(void)
 	return VB_FEATURES;
 }
 
+static struct vhost_port *ports;
+
+struct vhost_port *vhost_ports(void)
+{
+	return ports;
+}
+
+struct vhost_port *vhost_port_at(const char *path)
+{
+	struct vhost_port *p = ports;
+
+	while (p != NULL && strcmp(p->config.path, path) != 0)
+		p = p->next;
+	return p;
+}
+
 /* ---- workers ---- */
+
+static inline const struct vhost_vring *vring_of(const struct vhost_ring *ring)
+{
+	return __atomic_load_n(&ring->vring, __ATOMIC_ACQUIRE);
+}
 
 static uint16_t vhost_pull(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
 {
 	const struct vhost_port *port = node->state;
 	const struct vhost_session *s = port->by_edge[edge];
 	struct vb_counters *row = vb_row(ctx, node->brick);
-	uint64_t pairs = __atomic_load_n(&s->enabled, __ATOMIC_RELAXED);
+	uint64_t pairs = __atomic_load_n(&s->device.enabled, __ATOMIC_RELAXED);
 	uint16_t total = 0;
 
 	for (; pairs != 0; pairs &= pairs - 1) {
 		struct rte_mbuf *pkts[VB_BURST];
 		uint16_t pair = __builtin_ctzll(pairs), n;
+		struct vhost_ring *ring = &s->device.rings[VHOST_RING_FROM_GUEST(pair)];
+		const struct vhost_vring *v;
 
 		if (pair % ctx->nb_workers != ctx->worker)
 			continue;
-		n = rte_vhost_dequeue_burst(
-			s->vid, RING_FROM_GUEST(pair), vb_pool, pkts, VB_BURST);
+		v = vring_of(ring);
+		n = v != NULL ? vhost_ring_receive(ring, v, row, pkts, VB_BURST) : 0;
 		if (n == 0)
 			continue;
-		vb_count(&row->from_peer_packets, n);
-		vb_count(&row->from_peer_bytes, vb_bytes(pkts, n));
 		vb_push(ctx, node, edge, pkts, n);
 		total += n;
 	}
@@ -95,14 +110,16 @@ static uint16_t fit(
 static void enqueue(const struct vhost_session *s, struct vb_counters *row, uint16_t pair,
 	struct rte_mbuf **pkts, uint16_t n)
 {
-	uint16_t sent = rte_vhost_enqueue_burst(s->vid, RING_TO_GUEST(pair), pkts, n);
+	struct vhost_ring *ring = &s->device.rings[VHOST_RING_TO_GUEST(pair)];
+	const struct vhost_vring *v = vring_of(ring);
 
-	vb_count(&row->to_peer_packets, sent);
-	vb_count(&row->to_peer_bytes, vb_bytes(pkts, sent));
-	/* The library copies and leaves the packets to us. */
-	rte_pktmbuf_free_bulk(pkts, sent);
-	if (sent < n)
-		vb_drop(row, VB_DROP_RING_FULL, pkts + sent, n - sent);
+	if (unlikely(v == NULL)) {
+		vb_drop(row, VB_DROP_NO_RING, pkts, n);
+		return;
+	}
+	rte_spinlock_lock(&ring->lock);
+	vhost_ring_send(ring, v, row, pkts, n);
+	rte_spinlock_unlock(&ring->lock);
 }
 
 /* The number of the nth bit that is set. */
@@ -140,7 +157,7 @@ static void vhost_push(const struct vb_ctx *ctx, const struct vb_node *node, uin
 	const struct vhost_port *port = node->state;
 	const struct vhost_session *s = port->by_edge[edge];
 	struct vb_counters *row = vb_row(ctx, node->brick);
-	uint64_t pairs = __atomic_load_n(&s->enabled, __ATOMIC_RELAXED);
+	uint64_t pairs = __atomic_load_n(&s->device.enabled, __ATOMIC_RELAXED);
 
 	if (unlikely(pairs == 0)) {
 		vb_drop(row, VB_DROP_NO_RING, pkts, n);
@@ -155,11 +172,6 @@ static void vhost_push(const struct vb_ctx *ctx, const struct vb_node *node, uin
 
 /* ---- control ---- */
 
-static uint32_t pairs_enabled(const struct vhost_session *s)
-{
-	return __builtin_popcountll(__atomic_load_n(&s->enabled, __ATOMIC_RELAXED));
-}
-
 void vhost_event(struct vhost_port *port, struct vhost_session *s, enum vb_event_kind kind)
 {
 	struct vb_event event = {
@@ -170,8 +182,8 @@ void vhost_event(struct vhost_port *port, struct vhost_session *s, enum vb_event
 	memcpy(event.brick, port->brick->name, sizeof(event.brick));
 	if (s != NULL) {
 		event.session = s->number;
-		event.features = __atomic_load_n(&s->features, __ATOMIC_RELAXED);
-		event.queues = pairs_enabled(s);
+		event.features = s->device.features;
+		event.queues = __builtin_popcountll(s->device.enabled);
 	}
 	vb_event_raise(&event);
 }
@@ -185,47 +197,29 @@ void vhost_fault(struct vhost_port *port, enum vb_fault fault)
 			fault == VB_FAULT_NONE ? VB_EVENT_FAULT_CLEARED : VB_EVENT_FAULT);
 }
 
-static void remember_edge(void *arg, uint16_t edge)
+static void unlist(struct vhost_port *port)
 {
-	struct vhost_session *s = arg;
+	struct vhost_port **p = &ports;
 
-	s->edge = edge;
-	s->port->by_edge[edge] = s;
-}
-
-int vhost_session_start(struct vhost_session *s)
-{
-	struct vhost_port *port = s->port;
-	uint16_t edge;
-	int ret;
-
-	pthread_mutex_lock(&vb_lock);
-	ret = vb_graph_join(port->brick, port->to, remember_edge, s, &edge);
-	s->running = ret == 0;
-	pthread_mutex_unlock(&vb_lock);
-	return ret;
-}
-
-void vhost_session_stop(struct vhost_session *s)
-{
-	pthread_mutex_lock(&vb_lock);
-	if (s->running) {
-		vb_graph_part(s->port->brick, s->edge);
-		s->port->by_edge[s->edge] = NULL;
-		s->running = false;
-	}
-	pthread_mutex_unlock(&vb_lock);
+	while (*p != port)
+		p = &(*p)->next;
+	*p = port->next;
 }
 
 static void vhost_quiesce(struct vb_brick *brick)
 {
 	struct vhost_port *port = brick->state;
 
+	vhost_loop_lock();
 	if (port->config.client)
 		vhost_connect_remove(port);
 	else
-		vhost_driver_stop(port);
-	vhost_driver_remove(port);
+		vhost_listen_remove(port);
+	while (port->sessions != NULL)
+		vhost_session_close(port->sessions, VB_FAULT_NONE);
+	vhost_timer_clear(&port->timer);
+	unlist(port);
+	vhost_loop_unlock();
 }
 
 static void vhost_fini(struct vb_brick *brick)
@@ -251,36 +245,69 @@ static int check_config(const struct vb_vhost_config *config)
 	return (config->features & ~VB_FEATURES) == 0 ? 0 : -EOPNOTSUPP;
 }
 
+static struct vhost_port *port_new(
+	const char *name, const struct vb_vhost_config *config, struct vb_brick *to)
+{
+	struct vhost_port *port = calloc(1, sizeof(*port));
+
+	if (port == NULL)
+		return NULL;
+	port->config = *config;
+	port->to = to;
+	port->max_frame = config->mtu + RTE_ETHER_HDR_LEN + 4; /* a VLAN tag may be inside */
+	port->connect.watch = -1;
+	port->brick = vb_brick_new(&vhost_ops, name, port);
+	if (port->brick == NULL) {
+		free(port);
+		return NULL;
+	}
+	return port;
+}
+
+/* List it, and serve it unless we stand by; lock not held. */
+static int port_start(struct vhost_port *port)
+{
+	int ret = vhost_loop_start();
+
+	if (ret != 0)
+		return ret;
+	vhost_loop_lock();
+	vhost_watch_start();
+	if (vhost_port_at(port->config.path) != NULL)
+		ret = -EADDRINUSE;
+	else if (!vhost_stands_by())
+		ret = port->config.client ? vhost_connect_add(port) : vhost_listen_add(port);
+	if (ret == 0) {
+		port->next = ports;
+		ports = port;
+	}
+	vhost_loop_unlock();
+	return ret;
+}
+
 int vb_vhost_create(const char *name, const struct vb_vhost_config *config, struct vb_brick *to,
 	struct vb_brick **out)
 {
 	int ret = check_config(config);
-	struct vhost_port *port = ret == 0 ? calloc(1, sizeof(*port)) : NULL;
+	struct vhost_port *port;
 
+	if (ret != 0)
+		return ret;
+	port = port_new(name, config, to);
 	if (port == NULL)
-		return ret != 0 ? ret : -ENOMEM;
-	port->config = *config;
-	port->to = to;
-	port->max_frame = config->mtu + RTE_ETHER_HDR_LEN + 4; /* a VLAN tag may be inside */
-	port->brick = vb_brick_new(&vhost_ops, name, port);
-	if (port->brick == NULL) {
-		free(port);
 		return -ENOMEM;
-	}
-	ret = vhost_driver_add(port);
-	if (ret != 0) {
-		vb_brick_free(port->brick);
-		free(port);
-		return ret;
-	}
 	vb_graph_add(port->brick);
-	ret = config->client ? vhost_connect_add(port) : vhost_driver_start(port);
-	if (ret != 0) {
-		vb_brick_destroy(port->brick);
-		return ret;
+	ret = port_start(port);
+	if (ret == 0) {
+		*out = port->brick;
+		return 0;
 	}
-	*out = port->brick;
-	return 0;
+	pthread_mutex_lock(&vb_lock);
+	vb_graph_remove(port->brick);
+	pthread_mutex_unlock(&vb_lock);
+	vb_brick_free(port->brick);
+	free(port);
+	return ret;
 }
 
 uint32_t vb_vhost_sessions(struct vb_brick *brick, struct vb_session *out, uint32_t max)
@@ -288,16 +315,16 @@ uint32_t vb_vhost_sessions(struct vb_brick *brick, struct vb_session *out, uint3
 	struct vhost_port *port = brick->state;
 	uint32_t n = 0;
 
-	pthread_mutex_lock(&vb_lock);
+	vhost_loop_lock();
 	for (struct vhost_session *s = port->sessions; s != NULL && n < max; s = s->next)
 		out[n++] = (struct vb_session){
 			.number = s->number,
-			.features = __atomic_load_n(&s->features, __ATOMIC_RELAXED),
-			.since = __atomic_load_n(&s->since, __ATOMIC_RELAXED),
-			.queues = pairs_enabled(s),
+			.features = s->device.features,
+			.since = s->since,
+			.queues = __builtin_popcountll(s->device.enabled),
 			.running = s->running,
 		};
-	pthread_mutex_unlock(&vb_lock);
+	vhost_loop_unlock();
 	return n;
 }
 
@@ -306,4 +333,9 @@ const char *vb_vhost_fault(struct vb_brick *brick)
 	struct vhost_port *port = brick->state;
 
 	return vb_fault_name(__atomic_load_n(&port->fault, __ATOMIC_RELAXED));
+}
+
+int64_t vb_vhost_busy(void)
+{
+	return (int64_t)vhost_loop_busy_ns();
 }

@@ -2,63 +2,82 @@
  *
  * What the files of the vhost brick share:
  *
- *   vhost.c          the brick: packets, sessions, create and destroy
- *   vhost_driver.c   rte_vhost's callbacks and its driver calls
- *   vhost_connect.c  the thread that connects client-mode ports again and again
- *   vhost_msg.c      vhost-user messages that we look at or answer ourselves
- *   vhost_memory.c   guest memory that is not shared, or does not fit its file
+ *   vhost.c          the brick: packets, create and destroy
+ *   vhost_session.c  a connected frontend: its messages, its edge in the graph
+ *   vhost_watch.c    what is looked at ten times a second, such as misbehaviour
+ *   vhost_memory.c   guest memory that is not shared, or cannot be mapped
+ *   vhost_connect.c  client-mode ports, which connect again and again
+ *   vhost_listen.c   server-mode ports
+ *   vhost_lead.c     telling a standby of all sessions
+ *   vhost_follow.c   the standby, and its take-over
+ *
+ * Protocol, rings and guest memory are native/vhost's.  Everything here belongs to the
+ * vhost loop: functions want its lock unless they say otherwise.
  */
 #ifndef VB_VHOST_H
 #define VB_VHOST_H
 
 #include "core/event.h"
 #include "core/graph.h"
-
-/* rte_vhost's own limit of devices (RTE_MAX_VHOST_DEVICE, not public). */
-#define VHOST_DEVICES_MAX 1024
+#include "vhost/channel.h"
+#include "vhost/device.h"
+#include "vhost/loop.h"
 
 /* What a frontend's messages have told of its guest's memory: vhost_memory.c's. */
 struct vhost_guest_memory {
-	uint32_t state;	    /* atomic */
+	bool bad;	    /* we have said why */
+	bool offered;	    /* a table came */
 	bool ring_enabled;  /* it has enabled a ring, */
 	bool driver_starts; /* and set features after that */
+	uint64_t due;	    /* monotonic ns when a table has to be there, or 0 */
 };
 
-/* One connected frontend.  Made and freed by rte_vhost's callbacks, of which the
- * library runs one at a time for one device.
- */
+/* Misbehaviour: vhost_watch.c's. */
+struct vhost_conduct {
+	uint64_t refused;    /* as far as we have looked */
+	uint32_t offences;   /* in a row */
+	uint64_t mute_until; /* monotonic ns, or 0 */
+	uint64_t good_since; /* monotonic ns */
+};
+
+/* One connected frontend. */
 struct vhost_session {
-	struct vhost_port *port;
-	int vid;
+	struct vhost_port *port; /* NULL: a standby's copy */
+	struct vhost_channel channel;
+	struct vhost_source source;
+	struct vhost_device device;
 	uint64_t number;
-	uint64_t enabled;  /* atomic: a bit a queue pair whose two rings are enabled */
-	uint64_t rings[2]; /* enabled rings, a bit a queue pair: to and from the guest */
-	uint64_t features; /* atomic */
-	uint64_t since;	   /* atomic */
-	bool running;	   /* in the graph; vb_lock */
-	bool was_running;  /* its device became ready once; atomic */
-	uint16_t edge;	   /* while running */
+	uint64_t since;	  /* atomic */
+	uint32_t slot;	  /* in the page shared with a standby */
+	bool running;	  /* in the graph */
+	bool was_running; /* it was, once */
+	uint16_t edge;	  /* while running */
+	uint64_t told;	  /* the enabled queue pairs that the last event told */
 	struct vhost_guest_memory memory;
+	struct vhost_conduct conduct;
 	struct vhost_session *next;
 };
 
 enum connect_state {
-	CONNECT_WAITING,  /* the path is not there */
-	CONNECT_TRYING,	  /* it is; try again at "due" */
-	CONNECT_OPEN,	  /* a frontend is connected */
-	CONNECT_CLOSED,	  /* it left; the library wants to be told */
-	CONNECT_REMOVING, /* vb_brick_destroy() waits for CONNECT_REMOVED */
-	CONNECT_REMOVED,
+	CONNECT_WAITING, /* the path is not there */
+	CONNECT_TRYING,	 /* it is; the timer says when to try again */
+	CONNECT_OPEN,	 /* a frontend is connected */
 };
 
-/* How a client-mode port connects; guarded by the connector's lock. */
+/* How a client-mode port connects. */
 struct vhost_connect {
 	enum connect_state state;
-	bool registered;   /* with rte_vhost */
-	uint64_t due;	   /* monotonic ns of the next try */
 	uint32_t failures; /* tries in a row that failed */
 	int watch;	   /* inotify's number of the directory, or -1 */
-	struct vhost_port *next;
+};
+
+/* How a server-mode port listens. */
+struct vhost_listen {
+	struct vhost_source source;
+	bool open;	 /* source.fd is a socket that listens */
+	bool watched;	 /* the loop takes connections; else the timer says when again */
+	double tokens;	 /* connections that may come at once */
+	uint64_t filled; /* monotonic ns, when tokens were counted last */
 };
 
 /* A port: the state of a vhost brick. */
@@ -67,22 +86,23 @@ struct vhost_port {
 	struct vb_brick *brick;
 	struct vb_brick *to; /* the port's antispoof brick */
 	uint32_t max_frame;
-	uint32_t fault;			/* enum vb_fault; atomic */
-	uint32_t unready;		/* frontends in a row that left before they were ready */
-	uint32_t nb_sessions;		/* vb_lock */
-	struct vhost_session *sessions; /* vb_lock */
+	uint32_t fault;	  /* enum vb_fault; atomic */
+	uint32_t unready; /* frontends in a row that left before they were ready */
+	uint32_t nb_sessions;
+	struct vhost_session *sessions;
 	struct vhost_session *by_edge[VB_SESSIONS_MAX]; /* written before publishing an edge */
 	struct vhost_connect connect;
-	struct vhost_port *next; /* in the list of vhost_driver.c */
+	struct vhost_listen listen;
+	struct vhost_timer timer; /* of connect or listen */
+	struct vhost_port *next;
 };
 
 /* ---- vhost.c ---- */
 
-/* Put a session into the graph; vb_lock not held. */
-int vhost_session_start(struct vhost_session *s);
+/* All ports. */
+struct vhost_port *vhost_ports(void);
 
-/* Take it out, wait until no worker uses it; vb_lock not held. */
-void vhost_session_stop(struct vhost_session *s);
+struct vhost_port *vhost_port_at(const char *path);
 
 /* Raise an event about a session (NULL: about the port). */
 void vhost_event(struct vhost_port *port, struct vhost_session *s, enum vb_event_kind kind);
@@ -90,60 +110,88 @@ void vhost_event(struct vhost_port *port, struct vhost_session *s, enum vb_event
 /* Set the port's fault, or clear it (VB_FAULT_NONE), and tell if that is news. */
 void vhost_fault(struct vhost_port *port, enum vb_fault fault);
 
-/* ---- vhost_driver.c ---- */
+/* ---- vhost_session.c ---- */
 
-/* Make callbacks find the port by its path.  -EADDRINUSE: another one has it. */
-int vhost_driver_add(struct vhost_port *port);
+/* A frontend has connected at fd, which is taken over.  False: it may not. */
+bool vhost_session_open(struct vhost_port *port, int fd);
 
-/* Forget it and free the sessions that the library never reported closed. */
-void vhost_driver_remove(struct vhost_port *port);
+/* End a session, because of a fault or (VB_FAULT_NONE) because it left. */
+void vhost_session_close(struct vhost_session *s, enum vb_fault fault);
 
-/* Register with rte_vhost and listen or connect; -errno.  No lock held. */
-int vhost_driver_start(struct vhost_port *port);
+/* Make a session out of its parts; NULL: out of memory.  It is not yet a port's. */
+struct vhost_session *vhost_session_new(int fd, uint64_t offered, uint32_t queues);
 
-/* The contrary; stops the port's sessions.  No lock held, not from a callback. */
-void vhost_driver_stop(struct vhost_port *port);
+/* Free what vhost_session_new() made. */
+void vhost_session_free(struct vhost_session *s);
 
-/* The session of a device, or NULL; in a callback of that device. */
-struct vhost_session *vhost_session_of(int vid);
+/* Make it the port's and serve it.  -errno, and nothing has changed. */
+int vhost_session_attach(
+	struct vhost_session *s, struct vhost_port *port, enum vb_event_kind kind);
 
-/* The session with that number, or NULL; vb_lock held. */
-struct vhost_session *vhost_session_numbered(uint64_t number);
+/* ---- vhost_watch.c ---- */
+
+/* Look at all sessions from time to time, from now on. */
+void vhost_watch_start(void);
+
+/* ---- vhost_memory.c ---- */
+
+/* A message is about to be handled. */
+void vhost_memory_note(struct vhost_session *s, const struct vhost_message *msg);
+
+/* A memory table was handled, with that outcome; it may be of no use all the same. */
+void vhost_memory_judge(struct vhost_session *s, struct vhost_outcome *outcome);
+
+/* If memory should be there by now, and is not, say so. */
+void vhost_memory_check_clock(struct vhost_session *s, uint64_t now);
 
 /* ---- vhost_connect.c ---- */
 
-/* Keep a client-mode port connected from now on; -errno. */
+/* Keep a client-mode port connected from now on, or let go of it; -errno. */
 int vhost_connect_add(struct vhost_port *port);
-
-/* Let go of it and return when rte_vhost has, too. */
 void vhost_connect_remove(struct vhost_port *port);
 
-/* The port's frontend has left; ready: its device had become ready.  In a callback. */
+/* The port's frontend has left; ready: its device had become ready. */
 void vhost_connect_lost(struct vhost_port *port, bool ready);
 
-/* ---- vhost_msg.c ---- */
+/* ---- vhost_listen.c ---- */
 
-/* Look at a connection's messages before the library does. */
-int vhost_msg_register(int vid);
+/* Listen; the path must not exist.  -EADDRINUSE: it does.  Else -errno. */
+int vhost_listen_add(struct vhost_port *port);
 
-/* ---- vhost_memory.c: in a callback of the session's device ---- */
+/* Take a socket away on which nobody answers. */
+void vhost_listen_clear(const char *path);
 
-/* The frontend enables a ring. */
-void vhost_memory_ring_enabled(struct vhost_session *s);
+/* Listen with a socket that does already. */
+int vhost_listen_adopt(struct vhost_port *port, int fd);
 
-/* It sets features. */
-void vhost_memory_features(struct vhost_session *s);
+/* Close the socket and take its path away. */
+void vhost_listen_remove(struct vhost_port *port);
 
-/* It sends a memory table. */
-void vhost_memory_offered(struct vhost_session *s);
+/* Whether the process at the other end of a connected socket may be there. */
+bool vhost_peer_allowed(int fd);
 
-/* The library has mapped the table.  False: it is of no use, and the port has a fault. */
-bool vhost_memory_mapped(struct vhost_session *s);
+/* ---- vhost_lead.c ---- */
 
-/* Whether the port's fault is the memory of this session. */
-bool vhost_memory_is_bad(const struct vhost_session *s);
+/* A session's number in the page that is shared with a standby. */
+uint32_t vhost_lead_slot_take(void);
+void vhost_lead_slot_give(uint32_t slot);
 
-/* The connection is closed.  True: the port has a fault because of its memory. */
-bool vhost_memory_closed(struct vhost_session *s);
+/* Around each message: a process that dies in between leaves the mark. */
+void vhost_lead_begin(const struct vhost_session *s);
+void vhost_lead_end(const struct vhost_session *s);
+
+/* Tell the standby, if there is one. */
+void vhost_lead_opened(const struct vhost_session *s);
+void vhost_lead_message(const struct vhost_session *s);
+void vhost_lead_closed(const struct vhost_session *s);
+void vhost_lead_listens(const struct vhost_port *port);
+
+/* Give the standby a sign of life. */
+void vhost_lead_heartbeat(uint64_t now);
+
+/* ---- vhost_follow.c ---- */
+
+/* Whether this process stands by: ports neither listen nor connect. */
+bool vhost_stands_by(void);
 
 #endif

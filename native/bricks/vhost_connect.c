@@ -1,33 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The connector: one thread that keeps every client-mode port connected.
+ * Client-mode ports: connected, and connected again, whatever QEMU does.
  *
- * rte_vhost's own reconnect tries once a second; a guest would feel that.  Here
- * a port whose socket does not exist costs nothing: inotify on its directory
- * tells when it appears.  A socket that is there is tried at once, then ever
- * less often up to RETRY_MAX (QEMU may be dead and leave it behind), and more
- * slowly still for a frontend that keeps leaving before it is ready, because
- * such a one would otherwise reconnect hundreds of times a second.  Once a second
- * all waiting ports are looked at anyway, should inotify have nothing to watch.
- *
- * All driver calls for client-mode ports happen on this thread; ports are handed
- * over by their state, under the connector's lock, a leaf that is never held over
- * such a call.
+ * A port whose socket does not exist costs nothing: inotify on its directory tells when
+ * it appears.  A socket that is there is tried at once, then ever less often up to
+ * RETRY_MAX (QEMU may be dead and leave it behind), and more slowly still for a
+ * frontend that keeps leaving before it is ready, because such a one would otherwise
+ * reconnect hundreds of times a second.  Once a second all waiting ports are looked at
+ * anyway, should inotify have nothing to watch.
  */
 #include <errno.h>
 #include <libgen.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "bricks/vhost.h"
 #include "core/clock.h"
-#include "core/runtime.h"
 
 #define MS 1000000ULL
 #define RETRY_MIN (2 * MS)
@@ -36,40 +28,13 @@
 #define UNREADY_MAX (2000 * MS)
 #define LOOK_AGAIN (1000 * MS)
 
-static struct {
-	pthread_mutex_t lock;
-	pthread_cond_t removed;
-	pthread_t thread;
-	bool running;
-	int wake;
-	int inotify;
-	struct vhost_port *ports;
-} connector = {
-	.lock = PTHREAD_MUTEX_INITIALIZER,
-	.removed = PTHREAD_COND_INITIALIZER,
-};
+static struct vhost_source inotify = {.fd = -1};
 
 static uint64_t backoff(uint64_t first, uint64_t most, uint32_t failures)
 {
 	uint64_t delay = failures < 16 ? first << failures : most;
 
 	return delay < most ? delay : most;
-}
-
-static void wake(void)
-{
-	uint64_t one = 1;
-
-	(void)!write(connector.wake, &one, sizeof(one));
-}
-
-static void watch_directory(struct vhost_port *port)
-{
-	char dir[VB_PATH_MAX];
-
-	memcpy(dir, port->config.path, sizeof(dir));
-	port->connect.watch = inotify_add_watch(
-		connector.inotify, dirname(dir), IN_CREATE | IN_MOVED_TO | IN_ATTRIB);
 }
 
 /* What stands at the path: VB_FAULT_NONE if it can be tried, -ENOENT if nothing. */
@@ -84,243 +49,139 @@ static int look(const char *path)
 	return access(path, R_OK | W_OK) == 0 ? VB_FAULT_NONE : VB_FAULT_DENIED;
 }
 
-/* ---- the thread ---- */
-
-/* Let go of the library's entry for the port; lock not held. */
-static void unregister(struct vhost_port *port)
+/* A connected socket, or -errno. */
+static int connect_to(const char *path)
 {
-	if (port->connect.registered)
-		vhost_driver_stop(port);
-	port->connect.registered = false;
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), ret;
+
+	if (fd < 0)
+		return -errno;
+	memcpy(addr.sun_path, path, strlen(path));
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		return fd;
+	ret = -errno;
+	close(fd);
+	return ret;
 }
 
-static bool has_session(struct vhost_port *port)
-{
-	bool has;
-
-	pthread_mutex_lock(&vb_lock);
-	has = port->sessions != NULL;
-	pthread_mutex_unlock(&vb_lock);
-	return has;
-}
-
-/* One try; lock not held.  Returns the state it leads to. */
+/* One try.  Returns the state it leads to. */
 static enum connect_state try_connect(struct vhost_port *port)
 {
-	int found, ret;
+	int found = look(port->config.path), fd;
 
-	unregister(port);
-	found = look(port->config.path);
 	if (found < 0)
 		return CONNECT_WAITING;
 	if (found != VB_FAULT_NONE) {
 		vhost_fault(port, found);
 		return CONNECT_TRYING;
 	}
-	ret = vhost_driver_start(port);
-	port->connect.registered = ret == 0;
-	if (ret == -ENOSPC)
+	fd = connect_to(port->config.path);
+	if (fd == -EMFILE || fd == -ENFILE)
 		vhost_fault(port, VB_FAULT_OUT_OF_RESOURCES);
-	/* The library hides it when it connects, but cannot make a device of it. */
-	return ret == 0 && has_session(port) ? CONNECT_OPEN : CONNECT_TRYING;
+	/* Before the session: it may be closed before this returns. */
+	port->connect.state = CONNECT_OPEN;
+	return fd >= 0 && vhost_session_open(port, fd) ? port->connect.state : CONNECT_TRYING;
 }
 
-/* Lock held; lets go of it meanwhile. */
-static void work_on(struct vhost_port *port)
+static void try_again(struct vhost_timer *self)
 {
+	struct vhost_port *port = RTE_PTR_SUB(self, offsetof(struct vhost_port, timer));
 	struct vhost_connect *c = &port->connect;
-	enum connect_state next;
 
-	if (c->state == CONNECT_REMOVING) {
-		pthread_mutex_unlock(&connector.lock);
-		unregister(port);
-		pthread_mutex_lock(&connector.lock);
-		c->state = CONNECT_REMOVED;
-		pthread_cond_broadcast(&connector.removed);
-		return;
-	}
-	/* While the lock is let go only removal or a lost connection change the state. */
-	c->state = CONNECT_OPEN;
-	pthread_mutex_unlock(&connector.lock);
-	next = try_connect(port);
-	pthread_mutex_lock(&connector.lock);
-	if (c->state != CONNECT_OPEN)
-		return;
-	c->state = next;
-	if (next == CONNECT_TRYING)
-		c->due = vb_monotonic_ns() + backoff(RETRY_MIN, RETRY_MAX, c->failures++);
-	else if (next == CONNECT_WAITING)
-		c->due = vb_monotonic_ns() + LOOK_AGAIN;
+	c->state = try_connect(port);
+	if (c->state == CONNECT_TRYING)
+		vhost_timer_set(
+			self, vb_monotonic_ns() + backoff(RETRY_MIN, RETRY_MAX, c->failures++));
+	else if (c->state == CONNECT_WAITING)
+		vhost_timer_set(self, vb_monotonic_ns() + LOOK_AGAIN);
 }
 
-static bool is_due(const struct vhost_connect *c, uint64_t now)
+void vhost_connect_lost(struct vhost_port *port, bool ready)
 {
-	switch (c->state) {
-	case CONNECT_REMOVING:
-		return true;
-	case CONNECT_CLOSED:
-	case CONNECT_WAITING:
-	case CONNECT_TRYING:
-		return c->due <= now;
-	default:
-		return false;
-	}
+	port->connect.state = CONNECT_TRYING;
+	port->connect.failures = 0;
+	vhost_timer_set(&port->timer,
+		vb_monotonic_ns() +
+			(ready ? 0 : backoff(UNREADY_MIN, UNREADY_MAX, port->unready)));
 }
 
-/* Lock held: the port to work on, or NULL and how long there is none. */
-static struct vhost_port *next_due(int *timeout_ms)
-{
-	uint64_t now = vb_monotonic_ns(), soonest = now + LOOK_AGAIN;
+/* ---- inotify ---- */
 
-	for (struct vhost_port *p = connector.ports; p != NULL; p = p->connect.next) {
-		const struct vhost_connect *c = &p->connect;
-
-		if (is_due(c, now))
-			return p;
-		if (c->state < CONNECT_OPEN || c->state == CONNECT_CLOSED)
-			soonest = RTE_MIN(soonest, c->due);
-	}
-	*timeout_ms = (soonest - now + MS - 1) / MS;
-	return NULL;
-}
-
-/* Lock held: a name appeared (or changed its rights) in a watched directory. */
+/* A name appeared (or changed its rights) in a watched directory. */
 static void appeared(const struct inotify_event *event)
 {
-	for (struct vhost_port *p = connector.ports; p != NULL; p = p->connect.next) {
-		const char *name = strrchr(p->config.path, '/') + 1;
-		struct vhost_connect *c = &p->connect;
+	for (struct vhost_port *p = vhost_ports(); p != NULL; p = p->next) {
+		const char *name = strrchr(p->config.path, '/');
 
-		if (c->watch != event->wd || event->len == 0 || strcmp(name, event->name) != 0)
+		if (p->connect.watch != event->wd || event->len == 0 || name == NULL ||
+			strcmp(name + 1, event->name) != 0 || p->connect.state == CONNECT_OPEN)
 			continue;
-		if (c->state == CONNECT_WAITING || c->state == CONNECT_TRYING) {
-			c->failures = 0;
-			c->due = 0;
-		}
+		p->connect.failures = 0;
+		vhost_timer_set(&p->timer, 0);
 	}
 }
 
-static void read_inotify(void)
+static void inotify_ready(struct vhost_source *self)
 {
 	char buf[8192] __attribute__((aligned(__alignof__(struct inotify_event))));
-	ssize_t len = read(connector.inotify, buf, sizeof(buf));
+	ssize_t len = read(self->fd, buf, sizeof(buf));
 
-	pthread_mutex_lock(&connector.lock);
 	for (ssize_t at = 0; at < len;) {
 		const struct inotify_event *event = (void *)(buf + at);
 
 		appeared(event);
 		at += sizeof(*event) + event->len;
 	}
-	pthread_mutex_unlock(&connector.lock);
 }
 
-static void *connector_main(void *arg)
+static int inotify_start(void)
 {
-	struct pollfd fds[] = {
-		{.fd = connector.wake, .events = POLLIN},
-		{.fd = connector.inotify, .events = POLLIN},
-	};
-	uint64_t value;
-
-	for (;;) {
-		struct vhost_port *port;
-		int timeout_ms = 0;
-
-		pthread_mutex_lock(&connector.lock);
-		while ((port = next_due(&timeout_ms)) != NULL)
-			work_on(port);
-		pthread_mutex_unlock(&connector.lock);
-		if (poll(fds, 2, timeout_ms) <= 0)
-			continue;
-		(void)!read(connector.wake, &value, sizeof(value));
-		if (fds[1].revents != 0)
-			read_inotify();
-	}
-	return arg;
-}
-
-/* ---- control, and rte_vhost's event thread ---- */
-
-/* Lock held. */
-static int connector_start(void)
-{
-	int ret;
-
-	if (connector.running)
+	if (inotify.fd >= 0)
 		return 0;
-	connector.wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	connector.inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (connector.wake < 0 || connector.inotify < 0)
-		return -errno;
-	ret = vb_thread_start(&connector.thread, "vb-connect", connector_main, NULL);
-	connector.running = ret == 0;
-	return ret;
+	inotify = (struct vhost_source){
+		.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC),
+		.ready = inotify_ready,
+	};
+	return inotify.fd >= 0 ? vhost_loop_watch(&inotify) : -errno;
+}
+
+static void watch_directory(struct vhost_port *port)
+{
+	char dir[VB_PATH_MAX];
+
+	memcpy(dir, port->config.path, sizeof(dir));
+	port->connect.watch =
+		inotify_add_watch(inotify.fd, dirname(dir), IN_CREATE | IN_MOVED_TO | IN_ATTRIB);
+}
+
+/* Unwatch the directory of a port unless another one needs it. */
+static void unwatch_directory(const struct vhost_port *port)
+{
+	for (struct vhost_port *p = vhost_ports(); p != NULL; p = p->next)
+		if (p != port && p->connect.watch == port->connect.watch)
+			return;
+	inotify_rm_watch(inotify.fd, port->connect.watch);
 }
 
 int vhost_connect_add(struct vhost_port *port)
 {
-	int ret;
+	int ret = inotify_start();
 
-	pthread_mutex_lock(&connector.lock);
-	ret = connector_start();
-	if (ret == 0) {
-		port->connect = (struct vhost_connect){
-			.state = CONNECT_TRYING,
-			.next = connector.ports,
-		};
-		watch_directory(port);
-		connector.ports = port;
-		wake();
-	} else {
-		port->connect.state = CONNECT_REMOVED;
-	}
-	pthread_mutex_unlock(&connector.lock);
-	return ret;
-}
-
-/* Lock held: unwatch the directory of a port unless another one needs it. */
-static void unwatch_directory(const struct vhost_port *port)
-{
-	for (struct vhost_port *p = connector.ports; p != NULL; p = p->connect.next)
-		if (p->connect.watch == port->connect.watch)
-			return;
-	inotify_rm_watch(connector.inotify, port->connect.watch);
+	if (ret != 0)
+		return ret;
+	watch_directory(port);
+	port->timer.expired = try_again;
+	if (port->sessions == NULL)
+		try_again(&port->timer);
+	else
+		port->connect.state = CONNECT_OPEN;
+	return 0;
 }
 
 void vhost_connect_remove(struct vhost_port *port)
 {
-	struct vhost_port **p = &connector.ports;
-
-	pthread_mutex_lock(&connector.lock);
-	if (port->connect.state != CONNECT_REMOVED) {
-		port->connect.state = CONNECT_REMOVING;
-		wake();
-	}
-	while (port->connect.state != CONNECT_REMOVED)
-		pthread_cond_wait(&connector.removed, &connector.lock);
-	while (*p != NULL && *p != port)
-		p = &(*p)->connect.next;
-	if (*p == port) {
-		*p = port->connect.next;
-		if (port->connect.watch >= 0)
-			unwatch_directory(port);
-	}
-	pthread_mutex_unlock(&connector.lock);
-}
-
-void vhost_connect_lost(struct vhost_port *port, bool ready)
-{
-	struct vhost_connect *c = &port->connect;
-
-	pthread_mutex_lock(&connector.lock);
-	if (c->state == CONNECT_OPEN) {
-		c->state = CONNECT_CLOSED;
-		c->failures = 0;
-		c->due = ready ? 0
-			       : vb_monotonic_ns() +
-					 backoff(UNREADY_MIN, UNREADY_MAX, port->unready);
-		wake();
-	}
-	pthread_mutex_unlock(&connector.lock);
+	if (port->connect.watch >= 0)
+		unwatch_directory(port);
+	port->connect.watch = -1;
 }

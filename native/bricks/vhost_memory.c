@@ -16,92 +16,50 @@
  *   after a restart.  Of a memfd or a file on disk this cannot be told, because
  *   reading fills its holes; 'doctor' and 'domain check' find that in the domain.
  *   Where huge pages are short, mapping them once more fails, as in the next case.
- * - A table that ends beyond its file: refused, since a touch there is SIGBUS.
+ * - A table that ends beyond its file, or cannot be mapped: refused.
  *
  * "When the driver starts" is the point.  Other frontends agree on features, or
  * share memory, long before there is a guest.  QEMU does not, and is known by its
  * order: it enables a ring first.  Nobody else is judged by clock or pages.
- *
- * Handlers of messages run with the rings locked: no lock here but in the alarm,
- * which runs on DPDK's interrupt thread.
  */
 #include <linux/magic.h>
-#include <rte_alarm.h>
-#include <rte_vhost.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "bricks/vhost.h"
-#include "core/runtime.h"
+#include "core/clock.h"
 
-#define TABLE_WAIT_US (3 * 1000 * 1000)
-
-/* How far a session has come with its guest's memory. */
-enum {
-	MEMORY_UNKNOWN,
-	MEMORY_OFFERED, /* a table came; the library is at it, or has failed */
-	MEMORY_MAPPED,
-	MEMORY_BAD, /* we have said why */
-};
-
-static void set_state(struct vhost_session *s, uint32_t state)
-{
-	__atomic_store_n(&s->memory.state, state, __ATOMIC_RELAXED);
-}
-
-static bool move_state(struct vhost_session *s, uint32_t from, uint32_t to)
-{
-	return __atomic_compare_exchange_n(
-		&s->memory.state, &from, to, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-}
+#define TABLE_WAIT_NS (3ULL * 1000 * 1000 * 1000)
 
 /* ---- the clock ---- */
 
-/* If it has led to nothing by now, say so; vb_lock held, or in a callback of s. */
-static void give_up(struct vhost_session *s)
-{
-	if (move_state(s, MEMORY_UNKNOWN, MEMORY_BAD))
-		vhost_fault(s->port, VB_FAULT_MEMORY_NOT_SHARED);
-	else if (move_state(s, MEMORY_OFFERED, MEMORY_BAD))
-		vhost_fault(s->port, VB_FAULT_MEMORY_UNUSABLE);
-}
-
-static void time_is_over(void *arg)
-{
-	uint64_t number = (uintptr_t)arg;
-	struct vhost_session *s;
-
-	pthread_mutex_lock(&vb_lock);
-	s = vhost_session_numbered(number);
-	if (s != NULL)
-		give_up(s);
-	pthread_mutex_unlock(&vb_lock);
-}
-
-void vhost_memory_ring_enabled(struct vhost_session *s)
-{
-	s->memory.ring_enabled = true;
-}
-
-void vhost_memory_features(struct vhost_session *s)
+static void driver_starts(struct vhost_session *s)
 {
 	if (!s->memory.ring_enabled || s->memory.driver_starts)
 		return;
 	s->memory.driver_starts = true;
-	/* Without the clock we only say less. */
-	(void)rte_eal_alarm_set(TABLE_WAIT_US, time_is_over, (void *)(uintptr_t)s->number);
+	if (!s->memory.offered)
+		s->memory.due = vb_monotonic_ns() + TABLE_WAIT_NS;
+}
+
+void vhost_memory_note(struct vhost_session *s, const struct vhost_message *msg)
+{
+	if (msg->header.request == VHOST_SET_VRING_ENABLE && msg->payload.state.num != 0)
+		s->memory.ring_enabled = true;
+	else if (msg->header.request == VHOST_SET_FEATURES)
+		driver_starts(s);
+}
+
+void vhost_memory_check_clock(struct vhost_session *s, uint64_t now)
+{
+	if (s->memory.due == 0 || now < s->memory.due)
+		return;
+	s->memory.due = 0;
+	s->memory.bad = true;
+	vhost_fault(s->port, VB_FAULT_MEMORY_NOT_SHARED);
 }
 
 /* ---- the table ---- */
-
-static bool fits_its_file(const struct rte_vhost_mem_region *region, const struct stat *st)
-{
-	uint64_t offset = region->host_user_addr - (uintptr_t)region->mmap_addr;
-
-	/* Of a device, such as a DAX one, the size says nothing. */
-	return !S_ISREG(st->st_mode) || offset + region->size <= (uint64_t)st->st_size;
-}
 
 /* Private huge pages are never counted as the file's. */
 static bool is_huge(int fd)
@@ -111,49 +69,28 @@ static bool is_huge(int fd)
 	return fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
 }
 
-/* What is wrong with a table that the library has mapped.  touched: it need not have been. */
-static enum vb_fault judge(const struct rte_vhost_memory *memory, bool touched)
+/* Whether anybody has ever written to the memory, as far as can be told. */
+static bool is_touched(const struct vhost_memory *memory)
 {
-	for (uint32_t i = 0; i < memory->nregions; i++) {
-		const struct rte_vhost_mem_region *region = &memory->regions[i];
+	for (uint32_t i = 0; i < memory->nb_regions; i++) {
+		int fd = memory->regions[i].fd;
 		struct stat st;
 
-		if (fstat(region->fd, &st) != 0 || !fits_its_file(region, &st))
-			return VB_FAULT_MEMORY_UNUSABLE;
-		touched |= st.st_blocks > 0 || !is_huge(region->fd);
+		if (!is_huge(fd) || (fstat(fd, &st) == 0 && st.st_blocks > 0))
+			return true;
 	}
-	return touched ? VB_FAULT_NONE : VB_FAULT_MEMORY_NOT_SHARED;
+	return false;
 }
 
-void vhost_memory_offered(struct vhost_session *s)
+void vhost_memory_judge(struct vhost_session *s, struct vhost_outcome *outcome)
 {
-	set_state(s, MEMORY_OFFERED);
-}
-
-bool vhost_memory_mapped(struct vhost_session *s)
-{
-	struct rte_vhost_memory *memory = NULL;
-	enum vb_fault fault;
-
-	if (rte_vhost_get_mem_table(s->vid, &memory) != 0)
-		return false;
-	fault = judge(memory, !s->memory.driver_starts);
-	free(memory);
-	set_state(s, fault == VB_FAULT_NONE ? MEMORY_MAPPED : MEMORY_BAD);
-	if (fault != VB_FAULT_NONE)
-		vhost_fault(s->port, fault);
-	return fault == VB_FAULT_NONE;
-}
-
-bool vhost_memory_is_bad(const struct vhost_session *s)
-{
-	return __atomic_load_n(&s->memory.state, __ATOMIC_RELAXED) == MEMORY_BAD;
-}
-
-bool vhost_memory_closed(struct vhost_session *s)
-{
-	/* Without REPLY_ACK a table that the library cannot map ends the connection. */
-	if (move_state(s, MEMORY_OFFERED, MEMORY_BAD))
-		vhost_fault(s->port, VB_FAULT_MEMORY_UNUSABLE);
-	return vhost_memory_is_bad(s);
+	s->memory.offered = true;
+	s->memory.due = 0;
+	if (outcome->fault == VB_FAULT_NONE && s->memory.driver_starts &&
+		!is_touched(s->device.memory)) {
+		vhost_device_forget_memory(&s->device);
+		outcome->fault = VB_FAULT_MEMORY_NOT_SHARED;
+		outcome->refused = true;
+	}
+	s->memory.bad = outcome->fault != VB_FAULT_NONE;
 }

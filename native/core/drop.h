@@ -33,7 +33,21 @@
 		"a UDP packet is no VXLAN packet (counted at one tunnel of its local address)")   \
 	X(UNKNOWN_VNI, "unknown_vni",                                                             \
 		"no network has the packet's VNI (counted at one tunnel of its local address)")   \
-	X(UNKNOWN_REMOTE, "unknown_remote", "the packet's sender is no remote of the tunnel")
+	X(UNKNOWN_REMOTE, "unknown_remote", "the packet's sender is no remote of the tunnel")     \
+	X(DESC_INDEX, "desc_index", "a descriptor's number is outside its ring or table")         \
+	X(DESC_CHAIN, "desc_chain",                                                               \
+		"a chain of descriptors goes round in circles, or is too long")                   \
+	X(DESC_MEMORY, "desc_memory", "a descriptor points outside the guest's memory")           \
+	X(DESC_INDIRECT, "desc_indirect",                                                         \
+		"an indirect table where none may be, or of no proper size")                      \
+	X(DESC_DIRECTION, "desc_direction",                                                       \
+		"a buffer to write to where one to read is due, or the reverse")                  \
+	X(HEADER_ONLY, "header_only", "nothing stands behind a frame's virtio header")            \
+	X(RUNT_BUFFER, "runt_buffer", "a receive buffer is too small for the virtio header")      \
+	X(FRAME_TOO_LONG, "frame_too_long", "a chain holds more bytes than a frame may have")     \
+	X(BAD_GSO, "bad_gso", "segmentation that was not agreed on, or fits no frame")            \
+	X(BAD_CSUM, "bad_csum", "a checksum that was not agreed on, or lies outside its frame")   \
+	X(AVAIL_JUMP, "avail_jump", "a ring's index is further ahead than the ring is long")
 
 enum vb_drop {
 #define X(id, name, meaning) VB_DROP_##id,

@@ -2,7 +2,7 @@
  *
  * Events on their way to the daemon: a bounded queue and an eventfd.
  *
- * C never calls Python.  Who raises an event (a vhost callback, the connector)
+ * C never calls Python.  Who raises an event (the vhost thread, say)
  * is never a poll worker, so a mutex serves; it is a leaf, held for a copy.
  * When the daemon does not keep up the oldest events go, and it is told so.
  */

@@ -33,8 +33,39 @@
 		"vhost-brickd takes it back, a tap by making it again; see what removed it.")     \
 	X(LINK_DOWN, "link_down", "the uplink's device has no link",                              \
 		"See to the cable and to the switch at its other end.")                           \
-	X(OUT_OF_RESOURCES, "out_of_resources", "the vhost library could not register the port",  \
-		"See the log; the library serves 1024 sockets and 1024 frontends.")
+	X(OUT_OF_RESOURCES, "out_of_resources", "no memory or no file descriptors are left",      \
+		"Raise LimitNOFILE of the service, or the memory of the host.")                   \
+	X(BAD_MESSAGE, "bad_message",                                                             \
+		"the frontend sent a message that no vhost-user frontend may send",               \
+		"See the log for the message. QEMU does not do that: see who connects to the "    \
+		"socket.")                                                                        \
+	X(FEATURE_REFUSED, "feature_refused",                                                     \
+		"the frontend insists on features that the port does not offer",                  \
+		"Stop the VM and start it again; if it was started with another datapath or "     \
+		"version, "                                                                       \
+		"delete the port and create it again.")                                           \
+	X(FRONTEND_STALLS, "frontend_stalls",                                                     \
+		"the frontend leaves a message unfinished, or its answers unread",                \
+		"See whether QEMU hangs; the connection was closed, and may come again.")         \
+	X(CONNECTION_FLOOD, "connection_flood",                                                   \
+		"frontends connect faster than the port takes them",                              \
+		"See who connects to the socket; the others wait in its queue.")                  \
+	X(PEER_DENIED, "peer_denied",                                                             \
+		"the process at the other end of the socket is not one that may use it",          \
+		"Add the user that QEMU runs as to [vhost] peer_users, or see who has the "       \
+		"socket.")                                                                        \
+	X(GUEST_MISBEHAVES, "guest_misbehaves",                                                   \
+		"the guest's rings keep holding what has to be refused",                          \
+		"See the port's drops for what it is; its rings rest meanwhile, ever longer. A "  \
+		"guest "                                                                          \
+		"with a sane driver does not do that.")                                           \
+	X(MEMORY_SHRUNK, "memory_shrunk",                                                         \
+		"the file behind the guest's memory was made smaller under it",                   \
+		"See who changes the file, or whether huge pages or the tmpfs ran out; then "     \
+		"start the "                                                                      \
+		"guest again.")                                                                   \
+	X(CANNOT_LISTEN, "cannot_listen", "the port's socket cannot be made",                     \
+		"See what stands at its path, and the rights of the directory.")
 
 enum vb_fault {
 #define X(id, name, meaning, hint) VB_FAULT_##id,

@@ -13,11 +13,9 @@
  * joined, through it, to the brick that it leads to.  All edges of such a path come in
  * one snapshot and go in one, so a bump never finds only half of a pair.
  *
- * vb_lock is the one lock of the control side.  It is held while waiting for
- * workers, so it must never be taken by who a worker may wait for: callbacks of
- * rte_vhost that run with a ring's access lock held (vring_state_changed,
- * features_changed, pre_msg_handle).  It must not be held over
- * rte_vhost_driver_*() either, because those wait for callbacks that take it.
+ * vb_lock is the control side's lock of the graph.  It is held while waiting for
+ * workers, so nobody that a worker may wait for must ever take it.  The vhost loop's
+ * lock (vhost/loop.h) comes before it.
  */
 #ifndef VB_GRAPH_H
 #define VB_GRAPH_H

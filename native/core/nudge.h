@@ -15,7 +15,4 @@ void vb_nudge_init(void);
 /* Interrupt the system call that a thread of this process sleeps in. */
 void vb_nudge(pid_t tid);
 
-/* The thread of this process with that name (as ps shows it), or -1. */
-pid_t vb_thread_find(const char *name);
-
 #endif

@@ -25,13 +25,20 @@
 #include "core/graph.h"
 #include "core/tsc.h"
 #include "core/worker.h"
+#include "vhost/guard.h"
 
 #define LCORES_MAX 2048
 #define MBUF_CACHE 256
 
 struct rte_mempool *vb_pool;
 
+const uint32_t *vb_peer_uids;
+uint32_t vb_nb_peer_uids;
+bool vb_standby;
+
 static bool started;
+static uint32_t nb_workers;
+static int32_t worker_cores[VB_WORKERS_MAX];
 
 const char *vb_dpdk_version(void)
 {
@@ -134,6 +141,12 @@ int vb_start(const struct vb_options *o)
 	if (ret != 0)
 		return ret;
 	started = true;
+	nb_workers = o->nb_workers;
+	memcpy(worker_cores, o->worker_cores, sizeof(worker_cores));
+	vb_peer_uids = o->peer_uids;
+	vb_nb_peer_uids = o->nb_peer_uids;
+	vb_standby = o->standby;
+	vhost_guard_start();
 	vb_pool = rte_pktmbuf_pool_create(
 		"vb_mbufs", o->nb_mbufs, MBUF_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	if (vb_pool == NULL)
@@ -141,9 +154,14 @@ int vb_start(const struct vb_options *o)
 	ret = vb_graph_init(o->nb_workers);
 	if (ret == 0)
 		ret = vb_event_init();
-	if (ret == 0)
-		ret = vb_workers_start(o->nb_workers, o->worker_cores);
+	if (ret == 0 && !vb_standby)
+		ret = vb_workers_start(nb_workers, worker_cores);
 	return ret;
+}
+
+int vb_runtime_take_over(void)
+{
+	return vb_workers_start(nb_workers, worker_cores);
 }
 
 /* Destroy what is polled (ports, taps) before what it is joined to. */

@@ -7,9 +7,18 @@
 
 #include <pthread.h>
 #include <rte_mempool.h>
+#include <stdbool.h>
 
 /* The packet buffers; any thread. */
 extern struct rte_mempool *vb_pool;
+
+/* Of struct vb_options. */
+extern const uint32_t *vb_peer_uids;
+extern uint32_t vb_nb_peer_uids;
+extern bool vb_standby;
+
+/* Start the workers of a process that stood by; -errno. */
+int vb_runtime_take_over(void);
 
 /* Start a thread on the control cores, named so in ps and gdb; -errno. */
 int vb_thread_start(pthread_t *thread, const char *name, void *(*main)(void *), void *arg);

@@ -23,7 +23,7 @@
 
 #define VB_NAME_MAX 128	   /* bytes of a brick's name, NUL included */
 #define VB_PATH_MAX 108	   /* bytes of a socket path, NUL included: sockaddr_un.sun_path */
-#define VB_DROPS_MAX 32	   /* room for drop reasons; vb_drop_name() names those in use */
+#define VB_DROPS_MAX 48	   /* room for drop reasons; vb_drop_name() names those in use */
 #define VB_WORKERS_MAX 32  /* poll workers */
 #define VB_QUEUES_MAX 64   /* queue pairs of a port: one bit each in a word */
 #define VB_SESSIONS_MAX 64 /* frontends at once on one server-mode port */
@@ -43,6 +43,15 @@ struct vb_options {
 	const int32_t *control_cores; /* where all other threads run; none: anywhere */
 	uint32_t nb_control_cores;
 	uint32_t nb_mbufs;
+	/* Users (uid) whose processes may be at the other end of a vhost-user socket, kept
+	 * by the caller; none: the rights of the file decide.
+	 */
+	const uint32_t *peer_uids;
+	uint32_t nb_peer_uids;
+	/* Stand by: workers are not started, and ports neither listen nor connect, until
+	 * vb_take_over().
+	 */
+	bool standby;
 };
 
 /* Start DPDK, the packet buffers, the workers and the event queue.
@@ -269,8 +278,48 @@ int vb_worker_stats(uint32_t worker, struct vb_worker_stats *out);
 /* Nanoseconds since worker gave its last sign of life; -ENOENT beyond the last. */
 int64_t vb_worker_silence(uint32_t worker);
 
-/* Nanoseconds the vhost event thread has been in its present callback; 0: in none. */
-int64_t vb_vhost_callback_age(void);
+/* Nanoseconds the vhost thread has been at its present event; 0: it waits for one. */
+int64_t vb_vhost_busy(void);
+
+/* ---- two processes: one serves, the other stands by ---- */
+
+/* Serving: tell the process at the other end of fd, a connected SOCK_SEQPACKET socket,
+ * of all sessions, now and from now on.  fd is taken over, on failure too; a second call
+ * lets go of the first one.  A standby that does not read is let go of.
+ */
+int vb_lead(int fd);
+
+/* Serving: whether somebody follows and knows all. */
+bool vb_leading(void);
+
+/* Serving: let go of all guests.  Workers leave the rings, sockets stay as they are for
+ * who follows.  The process can do nothing after it but exit, at once.
+ */
+void vb_let_go(void);
+
+/* Standing by: learn of the sessions of the serving process, which leads at the other end
+ * of fd; fd is taken over, on failure too.  A second call forgets what the first one
+ * told.  -EALREADY: this process serves.
+ */
+int vb_follow(int fd);
+
+struct vb_followed {
+	bool in_sync;	   /* all that the serving process has is known here */
+	uint32_t sessions; /* that could be taken over */
+	int64_t silence;   /* ns since its last sign of life; -1: nobody is followed */
+};
+
+void vb_followed(struct vb_followed *out);
+
+struct vb_take_over {
+	uint32_t adopted; /* sessions whose frontends notice nothing */
+	uint32_t closed;  /* sessions whose frontends have to connect again */
+};
+
+/* Standing by: the serving process is dead, the caller has made sure of that.  Serve
+ * its sessions and all ports.  Once.  -EALREADY: this process serves.
+ */
+int vb_take_over(struct vb_take_over *out);
 
 /* ---- events ---- */
 
@@ -283,6 +332,7 @@ enum vb_event_kind {
 	VB_EVENT_FAULT = 5,
 	VB_EVENT_FAULT_CLEARED = 6,
 	VB_EVENT_LOST = 7, /* events were dropped before this one: read the state again */
+	VB_EVENT_SESSION_ADOPTED = 8, /* taken over from a process that served it before */
 };
 
 struct vb_event {

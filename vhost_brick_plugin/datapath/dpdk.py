@@ -33,6 +33,7 @@ EVENT_KINDS = {
     lib.VB_EVENT_FAULT: "fault",
     lib.VB_EVENT_FAULT_CLEARED: "fault_cleared",
     lib.VB_EVENT_LOST: "lost",
+    lib.VB_EVENT_SESSION_ADOPTED: "session_adopted",
 }
 
 UPLINK_KINDS = frozenset(kind.value for kind in UplinkKind)
@@ -234,8 +235,8 @@ class DpdkDatapath(base.Datapath):
             if silence > seconds * 1e9:
                 found.append(f"worker {worker}")
             worker += 1
-        if lib.vb_vhost_callback_age() > seconds * 1e9:
-            found.append("vhost event thread")
+        if lib.vb_vhost_busy() > seconds * 1e9:
+            found.append("vhost thread")
         return found
 
 

@@ -26,7 +26,7 @@ from vhost_brick_plugin.model import (
 from vhost_brick_plugin.report import Counters, total_drops
 
 HINTS = {
-    errno.ENOSPC: "The vhost library serves 1024 sockets and 1024 frontends; remove some ports.",
+    errno.EMFILE: "Raise LimitNOFILE of the service.",
     errno.EADDRINUSE: "Remove the file if nothing uses it, or give the port another path.",
     errno.EACCES: "Give vhost-brickd's user write access to the directory.",
     errno.EOPNOTSUPP: "Keep the vhost-brickd version that first served the port, "
