@@ -25,7 +25,7 @@
 
 /* What a frontend's messages have told of its guest's memory: vhost_memory.c's. */
 struct vhost_guest_memory {
-	bool bad;	    /* we have said why */
+	enum vb_fault bad;  /* what is wrong with it, or VB_FAULT_NONE */
 	bool offered;	    /* a table came */
 	bool ring_enabled;  /* it has enabled a ring, */
 	bool driver_starts; /* and set features after that */
@@ -137,6 +137,9 @@ void vhost_watch_start(void);
 
 /* A message is about to be handled. */
 void vhost_memory_note(struct vhost_session *s, const struct vhost_message *msg);
+
+/* Whether a message would have us look into memory that is of no use. */
+bool vhost_memory_forbids(const struct vhost_session *s, const struct vhost_message *msg);
 
 /* A memory table was handled, with that outcome; it may be of no use all the same. */
 void vhost_memory_judge(struct vhost_session *s, struct vhost_outcome *outcome);

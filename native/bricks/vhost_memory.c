@@ -55,7 +55,7 @@ void vhost_memory_check_clock(struct vhost_session *s, uint64_t now)
 	if (s->memory.due == 0 || now < s->memory.due)
 		return;
 	s->memory.due = 0;
-	s->memory.bad = true;
+	s->memory.bad = VB_FAULT_MEMORY_NOT_SHARED;
 	vhost_fault(s->port, VB_FAULT_MEMORY_NOT_SHARED);
 }
 
@@ -82,6 +82,13 @@ static bool is_touched(const struct vhost_memory *memory)
 	return false;
 }
 
+bool vhost_memory_forbids(const struct vhost_session *s, const struct vhost_message *msg)
+{
+	return s->memory.bad != VB_FAULT_NONE &&
+	       (msg->header.request == VHOST_SET_VRING_ADDR ||
+		       msg->header.request == VHOST_SET_VRING_KICK);
+}
+
 void vhost_memory_judge(struct vhost_session *s, struct vhost_outcome *outcome)
 {
 	s->memory.offered = true;
@@ -92,5 +99,5 @@ void vhost_memory_judge(struct vhost_session *s, struct vhost_outcome *outcome)
 		outcome->fault = VB_FAULT_MEMORY_NOT_SHARED;
 		outcome->refused = true;
 	}
-	s->memory.bad = outcome->fault != VB_FAULT_NONE;
+	s->memory.bad = outcome->fault;
 }

@@ -119,20 +119,33 @@ static bool acknowledge(struct vhost_session *s, bool ok)
 	return vhost_channel_answer(&s->channel, msg);
 }
 
-/* Handle the message; returns the fault that ends the session, or VB_FAULT_NONE. */
-static enum vb_fault handle(struct vhost_session *s)
+static struct vhost_outcome carry_out(struct vhost_session *s)
 {
 	struct vhost_message *msg = &s->channel.msg;
-	bool ack = wants_ack(s, msg->header.flags), answered;
 	uint32_t request = msg->header.request, nb_fds = s->channel.nb_fds;
 	struct vhost_outcome outcome;
 
+	if (vhost_memory_forbids(s, msg)) {
+		vhost_channel_discard(&s->channel);
+		return (struct vhost_outcome){.fault = s->memory.bad, .refused = true};
+	}
 	vhost_lead_message(s);
 	vhost_memory_note(s, msg);
 	s->channel.nb_fds = 0;
 	outcome = vhost_device_handle(&s->device, msg, s->channel.fds, nb_fds);
 	if (request == VHOST_SET_MEM_TABLE)
 		vhost_memory_judge(s, &outcome);
+	return outcome;
+}
+
+/* Handle the message; returns the fault that ends the session, or VB_FAULT_NONE. */
+static enum vb_fault handle(struct vhost_session *s)
+{
+	struct vhost_message *msg = &s->channel.msg;
+	bool ack = wants_ack(s, msg->header.flags), answered;
+	uint32_t request = msg->header.request;
+	struct vhost_outcome outcome = carry_out(s);
+
 	if (outcome.fault != VB_FAULT_NONE) {
 		LOG(ERR, s->port, "session %" PRIu64 ": %s refused", s->number,
 			vhost_request_name(request));
@@ -274,7 +287,7 @@ static void detach(struct vhost_session *s)
 void vhost_session_close(struct vhost_session *s, enum vb_fault fault)
 {
 	struct vhost_port *port = s->port;
-	bool ready = s->was_running && fault == VB_FAULT_NONE, explained = s->memory.bad;
+	bool ready = s->was_running && fault == VB_FAULT_NONE, explained = s->memory.bad != VB_FAULT_NONE;
 
 	if (s->running)
 		stop(s);

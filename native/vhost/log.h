@@ -34,9 +34,8 @@ static inline void vhost_log_write(const struct vhost_log *log, uint64_t gpa, ui
 {
 	uint64_t last = (gpa + len - 1) / VHOST_LOG_PAGE;
 
-	__atomic_thread_fence(__ATOMIC_RELEASE);
 	for (uint64_t page = gpa / VHOST_LOG_PAGE; page <= last && page < log->nb_pages; page++)
-		__atomic_fetch_or(&log->bits[page / 8], 1 << page % 8, __ATOMIC_RELAXED);
+		__atomic_fetch_or(&log->bits[page / 8], 1 << page % 8, __ATOMIC_RELEASE);
 }
 
 #endif

@@ -25,11 +25,6 @@ static inline uint16_t *used_event(const struct vhost_vring *v)
 	return &v->avail->ring[v->size];
 }
 
-static inline uint16_t *avail_event(const struct vhost_vring *v)
-{
-	return (uint16_t *)&v->used->ring[v->size];
-}
-
 static void log_used(const struct vhost_vring *v, uint64_t offset, uint64_t len)
 {
 	if (v->log != NULL && v->log_used != VHOST_NO_LOG)
