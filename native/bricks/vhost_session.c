@@ -287,7 +287,8 @@ static void detach(struct vhost_session *s)
 void vhost_session_close(struct vhost_session *s, enum vb_fault fault)
 {
 	struct vhost_port *port = s->port;
-	bool ready = s->was_running && fault == VB_FAULT_NONE, explained = s->memory.bad != VB_FAULT_NONE;
+	bool ready = s->was_running && fault == VB_FAULT_NONE,
+	     explained = s->memory.bad != VB_FAULT_NONE;
 
 	if (s->running)
 		stop(s);
