@@ -9,45 +9,28 @@ returns, so that what was acknowledged is there after a power cut.  The copy is
 not: syncing is what a change takes longest for, and after a power cut the copy
 is made again from the truth.
 
-The format, one entry a line for people who must read it at night::
-
-    {"version": 1, "networks": [NETWORK, ...], "ports": [{"port": PORT, "offer": OFFER}, ...]}
-
-One thread uses a store, and the caller holds the lock of the directory.
+One thread uses a store, and the caller holds the lock of the directory, but to
+:meth:`~Store.peek`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from vhost_brick_plugin import codec, errors
+from vhost_brick_plugin import errors
+from vhost_brick_plugin.daemon.document import Damage, Reader, Writer
 from vhost_brick_plugin.daemon.settings import KEEP
-from vhost_brick_plugin.daemon.state import Entry, State
-from vhost_brick_plugin.model import Network
+from vhost_brick_plugin.daemon.state import State
 from vhost_brick_plugin.state_file import COPY_NAME, FILE_NAME
 
 LOG = logging.getLogger(__name__)
 
-VERSION = 1
-"""Raised when an old daemon could misread a new file."""
-
 FILE_MODE = 0o640
 """The os-vif plugin reads the file while the daemon is down: see ``state_file.py``."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Document:
-    """The file as a whole."""
-
-    version: int
-    networks: tuple[Network, ...]
-    ports: tuple[Entry, ...]
 
 
 class Store:
@@ -61,15 +44,15 @@ class Store:
         self.copy = os.path.join(directory, COPY_NAME)
         self._directory = directory
         self._gid = gid
-        # Nearly all entries are the same from one save to the next.
-        self._lines: dict[str, tuple[Network | Entry, str]] = {}
+        self._writer = Writer()
+        self._reader = Reader()
 
     def save(self, state: State) -> None:
         """Store *state*; when this returns it survives a crash.
 
         :raises errors.StateError: it could not be stored; the old state still is.
         """
-        data = "".join(self._render(state)).encode()
+        data = self._writer.render(state)
         copy, truth = fresh = (self.copy + ".new", self.path + ".new")
         try:
             self._write(copy, data, sync=False)
@@ -103,19 +86,43 @@ class Store:
         data = _read(self.path)
         if data is None:
             return self._load_copy_of_missing()
-        state = _parse(self.path, data)
-        if isinstance(state, _Damage):
+        state = self._reader.parse(self.path, data)
+        if isinstance(state, Damage):
             return self._load_copy_of_damaged(state)
         if _read(self.copy) != data:
             self._heal(state)
         return state
 
+    def peek(self) -> State:
+        """Return the stored state and touch nothing: for one who does not hold the lock.
+
+        :raises errors.StateError: nothing readable is there.
+        """
+        damage: list[str] = []
+        for path in (self.path, self.copy):
+            data = _read(path)
+            if data is None:
+                continue
+            state = self._reader.parse(path, data)
+            if isinstance(state, State):
+                return state
+            damage.append(f"{path} is damaged: {state}")
+        if damage:
+            raise errors.StateError(" and ".join(damage))
+        return State()
+
+    def settle(self, state: State) -> None:
+        """Have both files hold *state*, as they do after :meth:`load`."""
+        data = self._writer.render(state)
+        if _read(self.path) != data or _read(self.copy) != data:
+            self._heal(state)
+
     def _load_copy_of_missing(self) -> State:
         data = _read(self.copy)
         if data is None:
             return State()
-        state = _parse(self.copy, data)
-        if isinstance(state, _Damage):
+        state = self._reader.parse(self.copy, data)
+        if isinstance(state, Damage):
             raise errors.StateError(
                 f"{self.path} is missing, and its copy {self.copy} is damaged: {state}",
                 hint="Put a backup in place, or delete both files to start without any port.",
@@ -130,10 +137,10 @@ class Store:
         self._heal(state)
         return state
 
-    def _load_copy_of_damaged(self, damage: _Damage) -> State:
+    def _load_copy_of_damaged(self, damage: Damage) -> State:
         data = _read(self.copy)
-        state = _Damage("it is missing") if data is None else _parse(self.copy, data)
-        if isinstance(state, _Damage):
+        state = Damage("it is missing") if data is None else self._reader.parse(self.copy, data)
+        if isinstance(state, Damage):
             raise errors.StateError(
                 f"{self.path} is damaged: {damage}; and so is its copy {self.copy}: {state}",
                 hint="Put a backup in place, or move both files away to start without any port.",
@@ -158,26 +165,6 @@ class Store:
         if problem is not None:
             LOG.error("There is no second copy of the state until this is solved: %s", problem)
 
-    def _render(self, state: State) -> Iterator[str]:
-        lines: dict[str, tuple[Network | Entry, str]] = {}
-        networks = [self._line(lines, f"n {n.name}", n) for n in state.networks.values()]
-        ports = [self._line(lines, f"p {e.port.id}", e) for e in state.ports.values()]
-        self._lines = lines
-        yield f'{{"version": {VERSION},\n"networks": [\n'
-        yield ",\n".join(networks)
-        yield '],\n"ports": [\n'
-        yield ",\n".join(ports)
-        yield "]}\n"
-
-    def _line(
-        self, lines: dict[str, tuple[Network | Entry, str]], key: str, item: Network | Entry
-    ) -> str:
-        known = self._lines.get(key)
-        if known is None or known[0] is not item:
-            known = (item, json.dumps(codec.to_json(item)))
-        lines[key] = known
-        return known[1]
-
     def _write(self, path: str, data: bytes, *, sync: bool) -> None:
         with open(path, "wb", opener=_private) as file:
             os.fchown(file.fileno(), KEEP, self._gid)
@@ -195,16 +182,6 @@ class Store:
             os.close(fd)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Damage:
-    """Why a file's content is no state."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
-
-
 def _read(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
@@ -213,27 +190,6 @@ def _read(path: str) -> bytes | None:
         return None
     except OSError as e:
         raise errors.StateError(f"cannot read {path}: {e.strerror or e}") from e
-
-
-def _parse(path: str, data: bytes) -> State | _Damage:
-    try:
-        obj = json.loads(data)
-    except (ValueError, RecursionError) as e:
-        return _Damage(str(e))
-    version = obj.get("version") if isinstance(obj, dict) else None
-    if isinstance(version, int) and version > VERSION:
-        raise errors.StateError(
-            f"{path} was written by a newer version (format {version}, this one reads {VERSION})",
-            hint="Install that version again, or move the file away to start without any port.",
-        )
-    try:
-        document = codec.from_json(_Document, obj, path)
-    except errors.VhostBrickError as e:
-        return _Damage(e.message)
-    return State(
-        networks={n.name: n for n in document.networks},
-        ports={e.port.id: e for e in document.ports},
-    )
 
 
 def _private(path: str, flags: int) -> int:
