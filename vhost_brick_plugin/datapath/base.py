@@ -30,6 +30,7 @@ class Options:
     :ivar nics: DPDK's devargs of each nic, by its name.
     :ivar runtime_dir: a directory on a tmpfs for what should outlive the process,
         but not the host; empty: nothing is kept.
+    :ivar standby: start as one that follows another process, until it takes over.
     """
 
     worker_cores: tuple[int, ...] = ()
@@ -42,6 +43,7 @@ class Options:
     mac_table_size: int = 4096
     mac_ageing_s: int = 300
     runtime_dir: str = ""
+    standby: bool = False
 
     def devargs(self, nic: str) -> str:
         """Return the devargs of *nic*; raise UplinkError if the configuration has none."""
@@ -97,8 +99,51 @@ class PortInfo:
     """Its traffic; drops are those of all its bricks."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """The most that a port may have been offered for a datapath to serve it.
+
+    :ivar features: virtio feature bits.
+    :ivar queues: queue pairs.
+    """
+
+    features: int
+    queues: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """How a standby is doing.
+
+    :ivar in_sync: it knows every session of the one it follows.
+    :ivar silence_s: seconds since that one gave a sign of life; None: it follows nobody.
+    :ivar sessions: those it knows.
+    """
+
+    in_sync: bool
+    silence_s: float | None
+    sessions: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TakeOver:
+    """What became of the sessions that a standby knew.
+
+    :ivar adopted: their frontends have noticed nothing.
+    :ivar closed: they could not be kept; their frontends will connect again.
+    """
+
+    adopted: int
+    closed: int
+
+
 class Datapath(abc.ABC):
     """A packet graph with networks and ports.
+
+    One that was started with ``standby`` has networks and ports too, but no uplinks,
+    and nobody outside notices it: sockets are neither made nor connected, and sessions
+    are those that it is told of (:meth:`follow`).  From :meth:`take_over` on it is as
+    any other.
 
     Every method may raise :class:`~vhost_brick_plugin.errors.DatapathError`
     (or a more exact error), and then has changed nothing.
@@ -171,7 +216,7 @@ class Datapath(abc.ABC):
 
         Its security is the one in force from the first packet, and never null here.
         A server-mode port listens when this returns.  A client-mode port is
-        being retried from now on.
+        being retried from now on.  In a standby neither is.
 
         :raises errors.DatapathError: also when *offer* has what this datapath
             cannot do.
@@ -220,3 +265,50 @@ class Datapath(abc.ABC):
     @abc.abstractmethod
     def stalled(self, seconds: float) -> Sequence[str]:
         """Name the threads (workers, vhost events) without a sign of life for so long."""
+
+    # -- two processes ---------------------------------------------------------
+
+    @abc.abstractmethod
+    def abilities(self) -> Abilities:
+        """Return what ports may have been offered elsewhere to be served here."""
+
+    @abc.abstractmethod
+    def lead(self, fd: int) -> None:
+        """Tell whoever is at the other end of *fd* of all sessions, now and from now on.
+
+        :param fd: a connected SOCK_SEQPACKET socket; consumed, also by an error.  Another
+            one replaces the first.
+        """
+
+    @abc.abstractmethod
+    def leading(self) -> bool:
+        """Tell whether somebody follows and knows every session."""
+
+    @abc.abstractmethod
+    def follow(self, fd: int) -> None:
+        """Standby: learn the sessions of whoever leads at the other end of *fd*.
+
+        Those of ports that are not there yet are kept for them.
+
+        :param fd: as for :meth:`lead`; another one makes it forget what the first told.
+        """
+
+    @abc.abstractmethod
+    def followed(self) -> Followed:
+        """Standby: tell how the following goes."""
+
+    @abc.abstractmethod
+    def take_over(self) -> TakeOver:
+        """Standby, once: adopt the known sessions, and serve.
+
+        The process that served must be past all use of them.  Ports without a session
+        connect or listen as after :meth:`port_add`; a server-mode port that finds a socket
+        on its path that nobody answers on replaces it.
+        """
+
+    @abc.abstractmethod
+    def let_go(self) -> None:
+        """Leave all rings at once and for ever, with every socket as it is.
+
+        Nothing but the end of the process may follow: the one who follows takes over.
+        """

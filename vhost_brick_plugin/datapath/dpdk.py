@@ -52,6 +52,7 @@ class DpdkDatapath(base.Datapath):
         """Each network and its switch, by name."""
         self._uplinks = Uplinks(self._options, self._log)
         self._ports = Ports()
+        self._dormant = False
 
     # -- life --
 
@@ -68,6 +69,7 @@ class DpdkDatapath(base.Datapath):
                 hint="'vhost-brick doctor' checks memory and hugepages; see group [dpdk].",
             )
         self._options = options
+        self._dormant = options.standby
         self._uplinks = Uplinks(options, self._log)
 
     def _native_start(self, options: base.Options) -> int:
@@ -87,6 +89,8 @@ class DpdkDatapath(base.Datapath):
             native.worker_cores[i] = core
         native.control_cores, native.nb_control_cores = control, len(options.control_cores)
         native.nb_mbufs = options.mbufs
+        if options.standby:
+            native.standby = True
         return int(lib.vb_start(native))
 
     def stop(self) -> None:
@@ -132,7 +136,8 @@ class DpdkDatapath(base.Datapath):
             raise errors.NetworkInUse(f"network {name} still has {', '.join(sorted(inside))}")
         dpdk_c.destroy(switch, f"network {name}")
         del self._networks[name]
-        if memory := self._neighbours(name):
+        # While a standby waits, it is the other one's file.
+        if not self._dormant and (memory := self._neighbours(name)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(memory)
 
@@ -238,6 +243,38 @@ class DpdkDatapath(base.Datapath):
         if lib.vb_vhost_busy() > seconds * 1e9:
             found.append("vhost thread")
         return found
+
+    # -- two processes --
+
+    def abilities(self) -> base.Abilities:
+        return base.Abilities(features=lib.vb_vhost_features(), queues=lib.VB_QUEUES_MAX)
+
+    def lead(self, fd: int) -> None:
+        dpdk_c.check(lib.vb_lead(fd), "telling the standby of all sessions")
+
+    def leading(self) -> bool:
+        return bool(lib.vb_leading())
+
+    def follow(self, fd: int) -> None:
+        dpdk_c.check(lib.vb_follow(fd), "learning of all sessions")
+
+    def followed(self) -> base.Followed:
+        raw = ffi.new("struct vb_followed *")
+        lib.vb_followed(raw)
+        return base.Followed(
+            in_sync=raw.in_sync,
+            silence_s=raw.silence / 1e9 if raw.silence >= 0 else None,
+            sessions=raw.sessions,
+        )
+
+    def take_over(self) -> base.TakeOver:
+        raw = ffi.new("struct vb_take_over *")
+        dpdk_c.check(lib.vb_take_over(raw), "taking over")
+        self._dormant = False
+        return base.TakeOver(adopted=raw.adopted, closed=raw.closed)
+
+    def let_go(self) -> None:
+        lib.vb_let_go()
 
 
 def _event(raw: Any) -> base.Event:

@@ -6,6 +6,9 @@ from __future__ import annotations
 from vhost_brick_plugin.datapath.base import Options
 from vhost_brick_plugin.datapath.devargs import is_pci
 
+NO_CARD = "0000:00:00.0"
+"""The host's own bridge, which no network driver takes."""
+
 
 def eal_args(options: Options) -> list[str]:
     """Return DPDK's start-up arguments, less the cores.
@@ -15,7 +18,11 @@ def eal_args(options: Options) -> list[str]:
     Telemetry and a look at more of the PCI bus than is used only lengthen an outage.
     """
     memory = ["--in-memory"] if options.hugepages else ["--no-huge", "--no-shconf"]
-    allowed = [word for args in options.nics.values() if is_pci(args) for word in ("-a", args)]
+    cards = [args for args in options.nics.values() if is_pci(args)]
+    if cards and options.standby:
+        # EAL would take what the other process has; so it is let find nothing until it is asked.
+        cards = [NO_CARD]
+    allowed = [word for card in cards for word in ("-a", card)]
     return [
         *memory,
         "-m",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import os
 import socket
@@ -20,13 +21,18 @@ from typing import Any
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.datapath import shape
 from vhost_brick_plugin.datapath.base import (
+    Abilities,
     Datapath,
     Event,
+    Followed,
     NetworkInfo,
     Options,
     PortInfo,
+    TakeOver,
 )
+from vhost_brick_plugin.datapath.fake_lead import Follower, Known, Leader
 from vhost_brick_plugin.model import (
+    MAX_QUEUE_PAIRS,
     Mode,
     Network,
     Offer,
@@ -90,6 +96,9 @@ class FakeDatapath(Datapath):
         self._numbers = itertools.count(1)
         self._failures: dict[tuple[str, str], errors.VhostBrickError] = {}
         self._stalled: tuple[str, ...] = ()
+        self._dormant = False
+        self._leader: Leader | None = None
+        self._follower: Follower | None = None
 
     # -- the contract --------------------------------------------------------
 
@@ -98,13 +107,14 @@ class FakeDatapath(Datapath):
         if self.options is not None:
             raise errors.DatapathError("the datapath was started before")
         self.options = options
+        self._dormant = options.standby
 
     def stop(self) -> None:
         self._begin("stop", "")
         for id in list(self._ports):
             self._close(id)
         self._networks.clear()
-        self._stopped = True
+        self._stop()
 
     def info(self) -> Mapping[str, str]:
         options = self._running()
@@ -165,8 +175,9 @@ class FakeDatapath(Datapath):
             raise errors.DatapathError(f"port {port.id} or its path {port.socket_path} exists")
         if lacking := offer.features & ~SUPPORTED:
             raise errors.DatapathError(f"port {port.id}: no support for features {lacking:#x}")
-        listener = _listen(port) if port.mode is Mode.SERVER else None
-        self._ports[port.id] = _Port(port, offer, listener)
+        listening = port.mode is Mode.SERVER and not self._dormant
+        self._ports[port.id] = _Port(port, offer, _listen(port) if listening else None)
+        self._mirror(port.id)
 
     def port_remove(self, id: str) -> None:
         self._begin("port_remove", id)
@@ -228,6 +239,48 @@ class FakeDatapath(Datapath):
     def stalled(self, seconds: float) -> Sequence[str]:
         return self._stalled
 
+    def abilities(self) -> Abilities:
+        return Abilities(features=SUPPORTED, queues=MAX_QUEUE_PAIRS)
+
+    def lead(self, fd: int) -> None:
+        if self._leader is not None:
+            self._leader.stop()
+        self._leader = Leader(fd)
+        for id in self._ports:
+            self._mirror(id)
+        self._leader.tell_all()
+
+    def leading(self) -> bool:
+        return self._leader is not None and self._leader.alive
+
+    def follow(self, fd: int) -> None:
+        if self._follower is not None:
+            self._follower.forget()
+        self._follower = Follower(fd)
+
+    def followed(self) -> Followed:
+        if self._follower is None:
+            return Followed(in_sync=False, silence_s=None, sessions=0)
+        follower = self._follower
+        return Followed(
+            in_sync=follower.in_sync, silence_s=follower.silence_s, sessions=follower.sessions
+        )
+
+    def take_over(self) -> TakeOver:
+        self._begin("take_over", "")
+        if not self._dormant:
+            raise errors.DatapathError("the datapath is no standby")
+        self._dormant = False
+        known = self._follower.stop() if self._follower else {}
+        adopted = sum(self._adopt(id, known.pop(id, None)) for id in self._ports)
+        for lost in known.values():
+            lost.close()
+        return TakeOver(adopted=adopted, closed=sum(len(k.sessions) for k in known.values()))
+
+    def let_go(self) -> None:
+        self._begin("let_go", "")
+        self._stop()
+
     # -- what guests and hosts do --------------------------------------------
 
     def connect(self, id: str) -> int:
@@ -247,6 +300,7 @@ class FakeDatapath(Datapath):
     def disconnect(self, id: str, number: int) -> None:
         """Let a session's frontend go away."""
         del self._port(id).sessions[number]
+        self._mirror(id)
         self._tell("session_closed", port=id, session=number)
 
     def break_port(self, id: str, fault: str, message: str, hint: str) -> None:
@@ -324,6 +378,8 @@ class FakeDatapath(Datapath):
         known = self._ports.pop(id)
         for number in known.sessions:
             self._tell("session_closed", port=id, session=number)
+        if self._leader is not None:
+            self._leader.tell_gone(id)
         if known.listener is not None:
             # QEMU may write to the directory, so the socket may be gone.
             with contextlib.suppress(FileNotFoundError):
@@ -336,6 +392,31 @@ class FakeDatapath(Datapath):
         self._port(id).sessions[number] = Session(
             number=number, state=state, features=features, queues=queues, since=time.time()
         )
+        self._mirror(id)
+
+    def _stop(self) -> None:
+        self._stopped = True
+        if self._leader is not None:
+            self._leader.stop()
+
+    def _mirror(self, id: str) -> None:
+        """Have a standby know what a port has."""
+        known = self._ports[id]
+        if self._leader is not None:
+            self._leader.tell(id, known.sessions.values(), known.listener)
+
+    def _adopt(self, id: str, known: Known | None) -> int:
+        """Let a port have what a standby knows of it; return how many sessions that are."""
+        mine = self._ports[id]
+        if mine.port.mode is Mode.SERVER:
+            listener = known.listener if known else None
+            mine.listener = listener or _listen_instead(mine.port)
+        for session in known.sessions if known else ():
+            number = next(self._numbers)
+            mine.sessions[number] = dataclasses.replace(session, number=number)
+            detail = {"features": f"{session.features:#x}", "queues": str(session.queues)}
+            self._tell(f"session_{session.state}", port=id, session=number, detail=detail)
+        return len(mine.sessions)
 
     def _tell_fault(self, fault: str, message: str, hint: str, **whose: str) -> None:
         detail = {"fault": fault, "message": message, "hint": hint}
@@ -349,6 +430,14 @@ class FakeDatapath(Datapath):
 def _check_security(port: Port) -> None:
     if port.security is None:
         raise errors.DatapathError(f"port {port.id}: nobody said what it lets through")
+
+
+def _listen_instead(port: Port) -> socket.socket:
+    """Listen in place of somebody who died."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        if sock.connect_ex(port.socket_path) == errno.ECONNREFUSED:
+            os.unlink(port.socket_path)
+    return _listen(port)
 
 
 def _listen(port: Port) -> socket.socket:
