@@ -150,6 +150,48 @@ class ConfigError(VhostBrickError):
     default_hint = "Correct the option in the config file and start again."
 
 
+class StateInUse(StateError):
+    slug = "state_in_use"
+    rpc_code = -32023
+    default_hint = (
+        "Stop it first, or give each daemon its own [daemon] state_dir and api_socket; or let "
+        "this one stand by for it: [daemon] standby = on."
+    )
+
+
+class StandbyRefused(StateError):
+    slug = "standby_refused"
+    rpc_code = -32024
+    default_hint = "See the log of the daemon that serves."
+
+
+# -- handing over ------------------------------------------------------------
+
+
+class NoStandby(VhostBrickError):
+    slug = "no_standby"
+    rpc_code = -32025
+    default_hint = (
+        "Start a second vhost-brickd with the same state_dir and api_socket, and [daemon] "
+        "standby = on; 'vhost-brick status' shows it."
+    )
+
+
+class StandbyBehind(VhostBrickError):
+    slug = "standby_behind"
+    rpc_code = -32026
+    default_hint = "Wait until 'vhost-brick status' says that it is in sync; see its log if not."
+
+
+class OfferShrinks(VhostBrickError):
+    slug = "offer_shrinks"
+    rpc_code = -32027
+    default_hint = (
+        "Take a version that has what the first one offered, or delete and create the port "
+        "while its VM is off."
+    )
+
+
 # -- on the caller's side ----------------------------------------------------
 
 

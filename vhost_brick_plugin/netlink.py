@@ -63,12 +63,18 @@ def remove_tap(name: str) -> None:
             route.link("del", index=link["index"])
 
 
-@contextmanager
-def _route(name: str) -> Iterator[Any]:
-    """Open a netlink connection, and tell its errors about *name* in our own terms."""
+def load() -> Any:
+    """Import what is imported late, where there is time for it."""
     from pyroute2 import IPRoute
     from pyroute2.netlink.exceptions import NetlinkError
 
+    return IPRoute, NetlinkError
+
+
+@contextmanager
+def _route(name: str) -> Iterator[Any]:
+    """Open a netlink connection, and tell its errors about *name* in our own terms."""
+    IPRoute, NetlinkError = load()
     try:
         with IPRoute() as route:
             yield route

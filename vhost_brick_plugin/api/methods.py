@@ -25,6 +25,27 @@ API_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """The daemon that takes over when the one that answers dies or hands over."""
+
+    pid: int = param("Its process id.")
+    version: str = param("Its software version.")
+    in_sync: bool = param("Whether it knows every session, so that no guest would notice.")
+    since: float = param("Seconds since the epoch when that became so.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TookOver:
+    """How the daemon that answers came to serve: it was another one's standby."""
+
+    time: float = param("Seconds since the epoch when the other one was gone.")
+    from_pid: int = param("The process id of the other one; 0: unknown.")
+    from_version: str = param("The software version of the other one; empty: unknown.")
+    adopted: int = param("Sessions that went on without noticing.")
+    closed: int = param("Sessions that could not be kept, and had to connect again.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HelloResult:
     """Who answers: see :class:`Hello`."""
 
@@ -39,8 +60,21 @@ class HelloResult:
     )
     methods: tuple[str, ...] = param("The methods this daemon has.")
     startup_ms: Mapping[str, float] = param(
-        "Milliseconds each part of its start took, and in total.", default_factory=dict
+        "Milliseconds each part of its start, or of its take-over, took, and in total.",
+        default_factory=dict,
     )
+    standby: Standby | None = param("Its standby; null: none.", default=None)
+    took_over: TookOver | None = param("Null: it was started to serve.", default=None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HandoverResult:
+    """Who serves from now on: see :class:`Handover`."""
+
+    pid: int = param("The process id of the daemon that answers, and ends.")
+    version: str = param("Its software version.")
+    standby_pid: int = param("The process id of the one that takes over.")
+    standby_version: str = param("Its software version.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +150,8 @@ class Event:
 
     Kinds: those of :class:`vhost_brick_plugin.datapath.base.Event`, and
     ``port_added``, ``port_changed``, ``port_removed``, ``network_added``,
-    ``network_changed`` and ``network_removed``.
+    ``network_changed``, ``network_removed``, ``standby_in_sync``, ``standby_lost`` and
+    ``took_over``.
     """
 
     time: float = param("Seconds since the epoch.")
@@ -276,6 +311,13 @@ class ConfigDump(Method[ConfigResult]):
     """Tell the configuration in force."""
 
     name = "config_dump"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Handover(Method[HandoverResult]):
+    """Let the standby serve and end; refused unless no guest would notice."""
+
+    name = "handover"
 
 
 METHODS: dict[str, type[Method[Any]]] = {cls.name: cls for cls in Method.__subclasses__()}

@@ -36,6 +36,14 @@ OPTS = [
         default="0660",
         help="File mode of the control socket. Who may write to it may change every port.",
     ),
+    cfg.BoolOpt(
+        "standby",
+        default=False,
+        help="Whether a daemon that finds another one serving stands by for it, ready to take "
+        "over when that one dies or hands over, rather than failing. Two daemons with this "
+        "option and the same 'state_dir' and 'api_socket' replace each other for ever. The "
+        "standby has 'memory_mb' of its own.",
+    ),
     cfg.StrOpt(
         "datapath",
         default="dpdk",

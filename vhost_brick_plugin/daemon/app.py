@@ -7,42 +7,48 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
+from vhost_brick_plugin import codec
 from vhost_brick_plugin.api import methods
-from vhost_brick_plugin.daemon import notify, server
+from vhost_brick_plugin.daemon import notify, server, watchdog
 from vhost_brick_plugin.daemon.boot import Booted
 from vhost_brick_plugin.daemon.dispatch import Dispatcher
+from vhost_brick_plugin.daemon.handover import Handover
 from vhost_brick_plugin.daemon.service import Service
-from vhost_brick_plugin.daemon.timeline import Timeline
 from vhost_brick_plugin.daemon.watchers import Hub, Subscription
-from vhost_brick_plugin.version import version
 
 LOG = logging.getLogger(__name__)
 
 RETRY_TICK_S = 1.0
-STALL_S = 2.0
-"""A thread of the datapath without a sign of life for so long is stuck."""
+NEWS_S = 60.0
+"""So long a take-over is news to those who come to watch."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class App:
-    """Runs until it is told to stop.
+    """Runs until it is told to stop, or hands over.
 
     Belongs to the event loop's thread; the service runs on ``booted.thread``.
+
+    :param stop: set when it shall stop.
     """
 
-    def __init__(self, booted: Booted, config: methods.ConfigResult, timeline: Timeline) -> None:
+    def __init__(
+        self, booted: Booted, config: methods.ConfigResult, version: str, stop: asyncio.Event
+    ) -> None:
         self._booted = booted
         self._config = config
-        self._timeline = timeline
+        self._timeline = booted.timeline
         self._started = time.monotonic()
-        self._version = version()
+        self._version = version
         self._hub = Hub()
-        self._stop = asyncio.Event()
+        self._stop = stop
+        self._leave = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._facts: Mapping[str, str] = {}
         self._service = Service(
@@ -53,25 +59,67 @@ class App:
             booted.desired,
             self._emit,
         )
+        settings = booted.settings
+        self._listener = booted.listener or server.listen(settings.api_socket, settings.api_access)
+        self._handover = Handover(
+            booted, version, self._service.wanted, self._listener, self._emit
+        )
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then take everything down in order."""
+    async def run(self) -> bool:
+        """Serve; return whether another daemon goes on serving.
+
+        If none does, everything is taken down in order.
+        """
         settings = self._booted.settings
         self._facts = await self._on_thread(self._booted.datapath.info)
         control = server.Server(settings.api_socket, self._dispatcher(), self._hub)
-        await control.start(server.listen(settings.api_socket, settings.api_access))
-        self._catch_signals()
-        tasks = [self._in_background(self._retry()), self._in_background(self._watchdog())]
+        await control.start(self._listener)
+        works = (self._retry(), watchdog.watch(self._stalled))
+        tasks = [self._in_background(work) for work in works]
         self._watch_events()
         self._announce()
-        await self._stop.wait()
-        LOG.info("Stopping")
+        self._handover.start()
+        hand_over = await self._until_told_to_end()
+        LOG.info("Handing over" if hand_over else "Stopping")
         notify.notify("STOPPING=1")
         for task in tasks:
             task.cancel()
         self._loop.remove_reader(self._booted.datapath.event_fd())
-        await control.stop()
-        await self._on_thread(self._booted.datapath.stop)
+        await control.stop(keep_socket=hand_over)
+        self._handover.stop()
+        await self._on_thread(self._let_go if hand_over else self._booted.datapath.stop)
+        return hand_over
+
+    # -- the end -------------------------------------------------------------
+
+    async def _until_told_to_end(self) -> bool:
+        """Wait for a signal or a request to end; return whether the standby shall serve."""
+        while True:
+            await _any(self._stop, self._leave)
+            if await self._on_thread(self._handover.successor) is not None:
+                return True
+            if self._stop.is_set():
+                return False
+            # It has gone since it was asked for.
+            self._leave.clear()
+
+    def _hand_over(self, _request: methods.Handover) -> methods.HandoverResult:
+        """Have the standby serve, once the answer is sent; on the datapath's thread."""
+        standby = self._handover.check()
+        self._loop.call_soon_threadsafe(self._leave.set)
+        return methods.HandoverResult(
+            pid=os.getpid(),
+            version=self._version,
+            standby_pid=standby.pid,
+            standby_version=standby.version,
+        )
+
+    def _let_go(self) -> None:
+        """Let the standby take over; on the datapath's thread."""
+        self._booted.datapath.let_go()
+        # It need not wait until this process is gone.
+        for lock in self._booted.locks:
+            lock.release()
 
     # -- answers that need not wait ------------------------------------------
 
@@ -81,7 +129,8 @@ class App:
             methods.ConfigDump.name: self._config_dump,
             methods.Watch.name: self._subscribe,
         }
-        return Dispatcher(quick, self._service.handlers, self._booted.thread)
+        slow = {**self._service.handlers, methods.Handover.name: self._hand_over}
+        return Dispatcher(quick, slow, self._booted.thread)
 
     def _hello(self, _request: methods.Hello) -> methods.HelloResult:
         return methods.HelloResult(
@@ -93,6 +142,8 @@ class App:
             datapath_info=self._facts,
             methods=tuple(sorted(methods.METHODS)),
             startup_ms={**self._timeline.parts_ms, "total": self._timeline.total_ms},
+            standby=self._handover.status(),
+            took_over=self._booted.took_over,
         )
 
     def _config_dump(self, _request: methods.ConfigDump) -> methods.ConfigResult:
@@ -130,20 +181,9 @@ class App:
             if self._booted.engine.setbacks:
                 await self._on_thread(self._service.retry)
 
-    async def _watchdog(self) -> None:
-        """Give signs of life as long as the datapath does.
-
-        A stuck one gives none and is restarted by the supervisor: guests
-        recover from a dead backend, and freeze on a hung one.
-        """
-        interval = notify.watchdog_interval()
-        while interval is not None:
-            stuck = await self._on_thread(self._booted.datapath.stalled, STALL_S)
-            if stuck:
-                LOG.critical("No sign of life from %s: waiting to be restarted", stuck)
-            else:
-                notify.notify("WATCHDOG=1")
-            await asyncio.sleep(interval)
+    async def _stalled(self, seconds: float) -> Collection[str]:
+        found: Collection[str] = await self._on_thread(self._booted.datapath.stalled, seconds)
+        return found
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
@@ -155,23 +195,58 @@ class App:
     async def _on_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await self._loop.run_in_executor(self._booted.thread, function, *args)
 
-    def _catch_signals(self) -> None:
-        for number in SIGNALS:
-            self._loop.add_signal_handler(number, self._stop.set)
-        # main() blocked them until there was somebody to handle them.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
     def _announce(self) -> None:
         self._timeline.mark("ready")
-        notify.notify("READY=1")
-        parts = ", ".join(f"{name} {ms:g}" for name, ms in self._timeline.parts_ms.items())
+        notify.notify("READY=1\nSTATUS=Serving")
+        how = self._booted.took_over
+        if how is not None:
+            self._announce_take_over(how)
+        served, wanted = len(self._booted.engine.actual.ports), len(self._booted.desired.ports)
+        done, took = ("restored", "start") if how is None else ("taken over", "that")
         LOG.info(
-            "Ready: %d of %d ports restored; start took %g ms (%s)",
-            len(self._booted.engine.actual.ports),
-            len(self._booted.desired.ports),
-            self._timeline.total_ms,
-            parts,
+            "Ready: %d of %d ports %s; %s took %s", served, wanted, done, took, self._timeline
         )
+
+    def _announce_take_over(self, how: methods.TookOver) -> None:
+        LOG.info(
+            "Process %d (version %s) is gone: %d of its sessions go on, %d have to connect again",
+            how.from_pid,
+            how.from_version or "unknown",
+            how.adopted,
+            how.closed,
+        )
+        detail = {name: str(value) for name, value in codec.to_json(how).items()}
+        self._hub.greet_with(methods.Event(time=how.time, kind="took_over", detail=detail))
+        self._loop.call_later(NEWS_S, self._hub.greet_with, None)
+        # What a start does when it loads the state, and guests need not wait for.
+        self._in_background(self._on_thread(self._service.settle))
+
+
+def catch_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set from now on."""
+    stop = asyncio.Event()
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # main() blocked them until there was somebody to handle them.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    return stop
+
+
+def _listen(booted: Booted) -> socket.socket:
+    path, access = booted.settings.api_socket, booted.settings.api_access
+    if booted.listener is None:
+        return server.listen(path, access)
+    return server.resume(booted.listener, path, access)
+
+
+async def _any(*events: asyncio.Event) -> None:
+    """Wait until one of *events* is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
@@ -19,9 +20,10 @@ from vhost_brick_plugin.daemon import sockets
 from vhost_brick_plugin.daemon.lock import Lock
 from vhost_brick_plugin.daemon.settings import Access, Settings
 from vhost_brick_plugin.daemon.timeline import Timeline
-from vhost_brick_plugin.datapath.base import Datapath
+from vhost_brick_plugin.datapath.base import Datapath, Options
 
 if TYPE_CHECKING:
+    from vhost_brick_plugin.api.methods import TookOver
     from vhost_brick_plugin.daemon.engine import Engine
     from vhost_brick_plugin.daemon.state import State
     from vhost_brick_plugin.daemon.store import Store
@@ -34,7 +36,10 @@ class Booted:
     """A daemon that serves its ports, and does nothing else yet.
 
     :ivar thread: runs everything that touches datapath, engine or store.
+    :ivar timeline: of its start, or of its take-over.
     :ivar locks: kept until the end of the process.
+    :ivar listener: the control socket of the daemon that served before; None: there is none.
+    :ivar took_over: how it came to serve; None: it was started to.
     """
 
     settings: Settings
@@ -44,20 +49,23 @@ class Booted:
     engine: Engine
     store: Store
     desired: State
+    timeline: Timeline
+    listener: socket.socket | None = None
+    took_over: TookOver | None = None
 
 
 def boot(settings: Settings, timeline: Timeline) -> Booted:
     """Take the locks, start the datapath and restore the ports.
 
-    :raises errors.StateError: another daemon runs, or the state is unreadable.
+    :raises errors.StateInUse: another daemon serves this state.
+    :raises errors.StateError: another one has the control socket, or the state is unreadable.
     :raises errors.DatapathError: the datapath does not start.  A port that
         cannot be served is no error here, but a setback of the engine.
     """
     _make_directories(settings)
     locks = _lock(settings)
-    # DPDK wants to be started and called by one thread, and the loop must stay free.
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="datapath")
-    starting = thread.submit(_start_datapath, settings)
+    thread = datapath_thread()
+    starting = thread.submit(start_datapath, settings.datapath_class, settings.options)
 
     # DPDK takes longer than this, and does not hold the interpreter meanwhile.
     from vhost_brick_plugin import netlink
@@ -79,6 +87,7 @@ def boot(settings: Settings, timeline: Timeline) -> Booted:
         engine=engine,
         store=store,
         desired=desired,
+        timeline=timeline,
     )
 
 
@@ -89,20 +98,46 @@ def _make_directories(settings: Settings) -> None:
     sockets.make_directory(settings.socket_dir, sockets.DIRECTORY_MODE, settings.port_access)
 
 
+def lock_state(settings: Settings, *, wait: bool = False) -> Lock:
+    """Take the lock on the state: who has it serves, and nobody else."""
+    path, what = os.path.join(settings.state_dir, "lock"), f"state_dir {settings.state_dir}"
+    return Lock(path, what, wait=wait)
+
+
+def lock_api(settings: Settings, *, wait: bool = False) -> Lock:
+    """Take the lock on the control socket."""
+    what = f"api_socket {settings.api_socket}"
+    return Lock(settings.api_socket + ".lock", what, wait=wait)
+
+
 def _lock(settings: Settings) -> tuple[Lock, ...]:
-    state = Lock(os.path.join(settings.state_dir, "lock"), f"state_dir {settings.state_dir}")
-    api = Lock(settings.api_socket + ".lock", f"api_socket {settings.api_socket}")
-    return (state, api)
+    state = lock_state(settings)
+    try:
+        return (state, lock_api(settings))
+    except errors.StateInUse as e:
+        # Whoever that is serves another state, so there is nothing to stand by for.
+        raise errors.StateError(
+            e.message, hint="Stop it first, or give each daemon its own [daemon] api_socket."
+        ) from e
 
 
-def _start_datapath(settings: Settings) -> Datapath:
-    module, _, name = settings.datapath_class.partition(":")
+def datapath_thread() -> ThreadPoolExecutor:
+    """Return the thread for all that touches the datapath.
+
+    DPDK wants to be started and called by one thread, and the event loop must stay free.
+    """
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="datapath")
+
+
+def start_datapath(datapath_class: str, options: Options) -> Datapath:
+    """Return the datapath of that class (``module:Class``), started."""
+    module, _, name = datapath_class.partition(":")
     try:
         datapath = cast(Datapath, getattr(importlib.import_module(module), name)())
     except (ImportError, AttributeError) as e:
         raise errors.DatapathError(
-            f"cannot load the datapath {settings.datapath_class}: {e}",
+            f"cannot load the datapath {datapath_class}: {e}",
             hint="Install the package with its native part, and the DPDK it was built for.",
         ) from e
-    datapath.start(settings.options)
+    datapath.start(options)
     return datapath

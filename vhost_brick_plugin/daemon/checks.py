@@ -9,7 +9,7 @@ from vhost_brick_plugin import errors
 from vhost_brick_plugin.daemon import sockets
 from vhost_brick_plugin.daemon.settings import Settings
 from vhost_brick_plugin.daemon.state import Entry, State
-from vhost_brick_plugin.datapath.base import Options
+from vhost_brick_plugin.datapath.base import Abilities, Options
 from vhost_brick_plugin.model import Network, Offer, Port, Uplink, UplinkKind
 
 
@@ -71,6 +71,21 @@ def grow_offer(fresh: Offer, present: Entry | None) -> Offer:
         queues=max(old.queues, fresh.queues),
         mtu=max(old.mtu, fresh.mtu),
     )
+
+
+def check_offers(state: State, abilities: Abilities, who: str) -> None:
+    """Raise OfferShrinks if *who*, with *abilities*, cannot give a VM all it was offered."""
+    for entry in state.ports.values():
+        offer, id = entry.offer, entry.port.id
+        if missing := offer.features & ~abilities.features:
+            raise errors.OfferShrinks(
+                f"port {id}: its VM was offered features {missing:#x} that {who} does not have"
+            )
+        if offer.queues > abilities.queues:
+            raise errors.OfferShrinks(
+                f"port {id}: its VM was offered {offer.queues} queue pairs, and {who} has at "
+                f"most {abilities.queues}"
+            )
 
 
 def _place(port: Port) -> tuple[str, str]:

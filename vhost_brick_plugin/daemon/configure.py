@@ -94,6 +94,7 @@ def resolve(conf: cfg.ConfigOpts) -> Settings:
         ),
         default_mode=model.Mode(conf.vhost.default_mode),
         max_queues=conf.vhost.max_queues,
+        standby=conf.daemon.standby,
     )
 
 

@@ -46,6 +46,8 @@ class Engine:
     """See the module.
 
     :param clock: seconds that only grow.
+    :param dormant: the datapath is a standby's: sockets are somebody else's until
+        :meth:`wake`, and so are uplinks, which are not to be asked for before that.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Engine:
         links: Links,
         access: Access,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        dormant: bool = False,
     ) -> None:
         self.actual = State()
         self.setbacks: dict[str, Setback] = {}
@@ -61,6 +65,7 @@ class Engine:
         self._taps = Taps(links)
         self._access = access
         self._clock = clock
+        self._dormant = dormant
 
     def fault(self, subject: str) -> Fault | None:
         """Return what keeps *subject* from being served, if anything does."""
@@ -71,6 +76,17 @@ class Engine:
         """Go to *desired* as far as possible; what fails is a setback of its own."""
         for action in reconcile.diff(desired, self.actual):
             self._attempt(action)
+
+    def wake(self) -> None:
+        """Give the sockets their rights: the datapath has taken over and made them."""
+        self._dormant = False
+        for entry in self.actual.ports.values():
+            try:
+                self._grant(entry.port)
+            except errors.VhostBrickError as e:
+                self._datapath.port_remove(entry.port.id)
+                self.actual = self.actual.without_port(entry.port.id)
+                self._set_back(reconcile.port_subject(entry.port.id), e)
 
     def retry(self, desired: State, subjects: Collection[str] | None = None) -> list[str]:
         """Try again what is due, or *subjects* at once; return what is in order now."""
@@ -222,7 +238,8 @@ class Engine:
     def _add_port(self, entry: Entry) -> None:
         port = entry.port
         self._present(port.network)
-        sockets.prepare(port.socket_path, port.mode)
+        if not self._dormant:
+            sockets.prepare(port.socket_path, port.mode)
         self._datapath.port_add(port, entry.offer)
         try:
             self._grant(port)
@@ -232,7 +249,7 @@ class Engine:
         self.actual = self.actual.with_port(entry)
 
     def _grant(self, port: Port) -> None:
-        if port.mode is Mode.SERVER:
+        if port.mode is Mode.SERVER and not self._dormant:
             sockets.grant(port.socket_path, self._access)
 
 

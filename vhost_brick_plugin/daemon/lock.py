@@ -17,10 +17,13 @@ class Lock:
     """Holds the file *path* until :meth:`release` or the end of the process.
 
     :param what: what the lock stands for, in an operator's words.
-    :raises errors.StateError: another process holds it, or the file cannot be made.
+    :param wait: wait for it, however long that takes.
+    :ivar previous: the process that held it last; 0: unknown.
+    :raises errors.StateInUse: another process holds it.
+    :raises errors.StateError: the file cannot be made.
     """
 
-    def __init__(self, path: str, what: str) -> None:
+    def __init__(self, path: str, what: str, *, wait: bool = False) -> None:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as e:
@@ -29,15 +32,14 @@ class Lock:
                 hint="Check that the directory exists and may be written to.",
             ) from e
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
-            holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip()
+            holder = self._read()
             self.release()
-            raise errors.StateError(
-                f"another vhost-brickd (process {holder or 'unknown'}) uses {what}",
-                hint="Stop it first, or give each daemon its own [daemon] state_dir and "
-                "api_socket.",
+            raise errors.StateInUse(
+                f"another vhost-brickd (process {holder or 'unknown'}) uses {what}"
             ) from e
+        self.previous = self._read()
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
@@ -46,3 +48,7 @@ class Lock:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def _read(self) -> int:
+        text = os.pread(self._fd, 32, 0).strip()
+        return int(text) if text.isdigit() else 0

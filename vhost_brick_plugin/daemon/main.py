@@ -3,7 +3,8 @@
 
 Ports first, all else later.  See :mod:`.boot` for the first part and
 :mod:`.fastpath` for how the configuration is known before it is read; what is
-imported inside functions here is imported late on purpose.
+imported inside functions here is imported late on purpose.  Where another daemon
+serves, this one may stand by for it first: see :mod:`.dormant` and :mod:`.standby`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.daemon import fastpath
@@ -22,7 +24,13 @@ from vhost_brick_plugin.daemon.earlylog import EarlyLog
 from vhost_brick_plugin.daemon.settings import Settings
 from vhost_brick_plugin.daemon.timeline import Timeline
 
+if TYPE_CHECKING:
+    from vhost_brick_plugin.daemon.dormant import Dormant
+
 LOG = logging.getLogger(__name__)
+
+EXIT_REFUSED = 3
+"""There is nothing to stand by for as things are: not worth trying again at once."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except errors.VhostBrickError as e:
         LOG.critical("%s", e)
         log.dump()
-        return 1
+        return EXIT_REFUSED if isinstance(e, errors.StandbyRefused) else 1
     return 0
 
 
@@ -55,8 +63,8 @@ def _run(argv: Sequence[str], timeline: Timeline, log: EarlyLog) -> None:
     recalled = fastpath.recall(argv)
     settings = recalled or _configured(argv)
     timeline.mark("settings")
-    booted = _boot(settings, recalled is not None, timeline)
-    _serve(argv, booted, timeline, log)
+    started = _start(settings, recalled is not None, timeline)
+    _live(argv, started, timeline, log)
 
 
 def _configured(argv: Sequence[str]) -> Settings:
@@ -65,9 +73,9 @@ def _configured(argv: Sequence[str]) -> Settings:
     return configure.resolve(configure.load(argv))
 
 
-def _boot(settings: Settings, recalled: bool, timeline: Timeline) -> Booted:
+def _start(settings: Settings, recalled: bool, timeline: Timeline) -> Booted | Dormant:
     try:
-        return boot(settings, timeline)
+        return _serve_or_stand_by(settings, timeline)
     except errors.DatapathError:
         if not recalled:
             raise
@@ -77,21 +85,54 @@ def _boot(settings: Settings, recalled: bool, timeline: Timeline) -> Booted:
         os.execv(sys.executable, sys.orig_argv)
 
 
-def _serve(argv: Sequence[str], booted: Booted, timeline: Timeline, log: EarlyLog) -> None:
+def _serve_or_stand_by(settings: Settings, timeline: Timeline) -> Booted | Dormant:
+    try:
+        return boot(settings, timeline)
+    except errors.StateInUse:
+        if not settings.standby:
+            raise
+    from vhost_brick_plugin.daemon.dormant import prepare
+
+    return prepare(settings, timeline)
+
+
+def _live(
+    argv: Sequence[str], started: Booted | Dormant, timeline: Timeline, log: EarlyLog
+) -> None:
     import asyncio
 
     from oslo_log import log as oslo_log
 
     from vhost_brick_plugin.daemon import configure
-    from vhost_brick_plugin.daemon.app import App
+    from vhost_brick_plugin.daemon.app import App, catch_signals
+    from vhost_brick_plugin.version import version
 
     conf = configure.load(argv)
     oslo_log.setup(conf, "vhost-brick")
     log.replay()
-    fastpath.remember(argv, booted.settings)
+    known = version()
 
     async def run() -> None:
-        await App(booted, configure.dump(conf), timeline).run()
+        stop = catch_signals()
+        if isinstance(started, Booted):
+            booted = started
+            fastpath.remember(argv, booted.settings)
+        else:
+            from vhost_brick_plugin.daemon.standby import Standby
+
+            turned = await Standby(started, known, stop).wait(timeline)
+            if turned is None:
+                return
+            booted = turned
+            # The record is the one's who serves.
+            asyncio.get_running_loop().run_in_executor(
+                None, fastpath.remember, argv, booted.settings
+            )
+        handed_over = await App(booted, configure.dump(conf), known, stop).run()
+        if handed_over:
+            # Another one serves and waits for what this process still holds.
+            logging.shutdown()
+            os._exit(0)
 
     asyncio.run(run())
 

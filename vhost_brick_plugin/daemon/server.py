@@ -49,18 +49,39 @@ def listen(path: str, access: Access) -> socket.socket:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(fresh)
         sock.bind(fresh)
-        os.chown(fresh, KEEP, access.gid)
-        os.chmod(fresh, access.mode)
+        _grant(fresh, access)
         sock.listen(BACKLOG)
         os.rename(fresh, path)
     except OSError as e:
         sock.close()
-        raise errors.ConfigError(
-            f"cannot make the control socket {path}: {e.strerror}",
-            hint="Check [daemon] api_socket and api_socket_group, and the rights on its "
-            "directory.",
-        ) from e
+        raise _cannot_make(path, e) from e
     return sock
+
+
+def resume(sock: socket.socket, path: str, access: Access) -> socket.socket:
+    """Return *sock*, which another daemon listened on at *path*; a new one if *path* is gone.
+
+    As for :func:`listen`, the caller holds the lock, so the path leads nowhere else.
+    """
+    try:
+        _grant(path, access)
+    except FileNotFoundError:
+        return listen(path, access)
+    except OSError as e:
+        raise _cannot_make(path, e) from e
+    return sock
+
+
+def _grant(path: str, access: Access) -> None:
+    os.chown(path, KEEP, access.gid)
+    os.chmod(path, access.mode)
+
+
+def _cannot_make(path: str, error: OSError) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"cannot make the control socket {path}: {error.strerror}",
+        hint="Check [daemon] api_socket and api_socket_group, and the rights on its directory.",
+    )
 
 
 class Server:
@@ -92,13 +113,17 @@ class Server:
         """Serve the listening *sock*."""
         self._server = await asyncio.start_unix_server(self._connected, sock=sock)
 
-    async def stop(self) -> None:
-        """Accept nothing more, let requests that run finish, close, remove the socket."""
+    async def stop(self, *, keep_socket: bool = False) -> None:
+        """Accept nothing more, let requests that run finish, close, remove the socket.
+
+        :param keep_socket: somebody else listens on it.
+        """
         self._stopping = True
         if self._server is not None:
             self._server.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+        if not keep_socket:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
         _cancel(self._connections - self._busy)
         if self._busy:
             await asyncio.wait(tuple(self._busy), timeout=self._patience)

@@ -196,6 +196,14 @@ class Service:
         """Name the datapath's threads without a sign of life for so long."""
         return self._datapath.stalled(seconds)
 
+    def wanted(self) -> State:
+        """Return what is stored."""
+        return self._desired
+
+    def settle(self) -> None:
+        """Have what is stored in all places: after a take-over some may be behind."""
+        self._store.settle(self._desired)
+
     # -- how changes are made ------------------------------------------------
 
     def _network_for(self, request: methods.PortEnsure) -> Network:

@@ -55,6 +55,14 @@ class State:
             state = state.without_network(name)
         return state
 
+    def without_uplinks(self) -> State:
+        """Return this state as a standby may have it."""
+        networks = {
+            name: dataclasses.replace(n, uplinks=()) if n.uplinks else n
+            for name, n in self.networks.items()
+        }
+        return dataclasses.replace(self, networks=networks)
+
     def admits(self, port: Port) -> PortSecurity:
         """Return what *port* lets through here; nothing while its network is missing."""
         network = self.networks.get(port.network)

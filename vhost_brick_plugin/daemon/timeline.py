@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long each part of a start took: after a crash this is the outage."""
+"""How long each part of a start, or of a take-over, took: this is the outage."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import time
 
 
 class Timeline:
-    """Cuts the time since the process was started into named parts."""
+    """Cuts the time since the process was started into named parts.
 
-    def __init__(self) -> None:
+    :param from_now: since now instead.
+    """
+
+    def __init__(self, *, from_now: bool = False) -> None:
         self.parts_ms: dict[str, float] = {}
-        self._start = self._last = _process_start()
+        self._start = self._last = _now() if from_now else _process_start()
 
     def mark(self, part: str) -> None:
         """End a part here; what follows belongs to the next one."""
@@ -22,8 +25,12 @@ class Timeline:
 
     @property
     def total_ms(self) -> float:
-        """Milliseconds from the start of the process to the last mark."""
+        """Milliseconds from the beginning to the last mark."""
         return round((self._last - self._start) * 1000, 1)
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {ms:g}" for name, ms in self.parts_ms.items())
+        return f"{self.total_ms:g} ms ({parts})"
 
 
 def _now() -> float:

@@ -47,10 +47,20 @@ class Hub:
     def __init__(self, backlog: int = BACKLOG) -> None:
         self._backlog = backlog
         self._subscriptions: list[Subscription] = []
+        self._greeting: Event | None = None
+
+    def greet_with(self, event: Event | None) -> None:
+        """Have every new subscription begin with *event*, or with nothing.
+
+        For news from before there was anybody to hear them.
+        """
+        self._greeting = event
 
     def subscribe(self, port: str | None) -> Subscription:
         """Start collecting the events of *port* (None: all)."""
         subscription = Subscription(port, self._backlog)
+        if self._greeting is not None:
+            subscription.put(self._greeting)
         self._subscriptions.append(subscription)
         return subscription
 
