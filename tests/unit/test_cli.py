@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import subprocess
@@ -360,6 +361,74 @@ def test_status(daemon: StubDaemon, run: Run) -> None:
     assert shown["faults"] == [{"of": "port p2", "fault": "feature_refused", "hint": "do this"}]
     assert shown["workers"] == [{"worker": 0, "core": 3, "busy_percent": 12.5}]
     assert "1 d 1:01:01" in run("status").out
+
+
+def test_status_of_a_daemon_with_a_standby(daemon: StubDaemon, run: Run) -> None:
+    standby = methods.Standby(pid=43, version="1.3", in_sync=False, since=1.0)
+    took_over = methods.TookOver(time=1.0, from_pid=41, from_version="1.1", adopted=2, closed=1)
+    daemon.answers = {
+        methods.Hello: hello(standby=standby, took_over=took_over),
+        methods.PortListCall: methods.PortList(ports=()),
+        methods.NetworkListCall: methods.NetworkList(networks=()),
+        methods.Stats: methods.StatsResult(time=1.0, bricks=(), workers=()),
+    }
+    shown = run("status", "-f", "json").json
+    assert shown["standby"] == codec.to_json(standby)
+    assert shown["took_over"] == codec.to_json(took_over)
+    out = run("status").out
+    assert "process 43, version 1.3, not in sync since 19" in out
+    assert "from process 41, version 1.1 at 19" in out
+    assert "2 sessions kept, 1 closed" in out
+
+
+def test_handover(daemon: StubDaemon, run: Run) -> None:
+    answers = iter([hello(pid=42), errors.DaemonUnreachable("closed"), hello(pid=43)])
+    took_over = methods.TookOver(time=1.0, from_pid=42, from_version="1.2", adopted=2, closed=0)
+
+    def next_hello(_call: methods.Hello) -> methods.HelloResult:
+        answer = next(answers)
+        if isinstance(answer, errors.VhostBrickError):
+            raise answer
+        return dataclasses.replace(answer, took_over=took_over, version="1.3")
+
+    daemon.answers = {
+        methods.Handover: methods.HandoverResult(
+            pid=42, version="1.2", standby_pid=43, standby_version="1.3"
+        ),
+        methods.Hello: next_hello,
+    }
+    shown = run("handover", "-f", "json").json
+    took = shown.pop("took_ms")
+    assert 0 < took < 30_000
+    assert shown == {
+        "from_pid": 42,
+        "from_version": "1.2",
+        "to_pid": 43,
+        "to_version": "1.3",
+        "sessions_kept": 2,
+        "sessions_closed": 0,
+    }
+
+
+def test_a_handover_that_is_refused(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers = {methods.Handover: errors.NoStandby("there is no standby to hand over to")}
+    done = run("handover")
+    assert done.status == 1
+    assert "there is no standby" in done.err
+    assert "standby = on" in done.err
+    assert daemon.calls_of(methods.Hello) == []
+
+
+def test_a_handover_to_somebody_who_never_answers(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers = {
+        methods.Handover: methods.HandoverResult(
+            pid=42, version="1.2", standby_pid=43, standby_version="1.3"
+        ),
+        methods.Hello: hello(pid=42),
+    }
+    done = run("handover", timeout=0.1)
+    assert done.status == 1
+    assert "process 43 has not answered within 0.1 s" in done.err
 
 
 def test_graph_as_json(daemon: StubDaemon, run: Run) -> None:

@@ -6,6 +6,9 @@ The base class takes a type argument in new versions of cliff, and refuses one i
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 from cliff.columns import FormattableColumn
 
 from vhost_brick_plugin.cli import words
@@ -48,6 +51,30 @@ class AddressPairs(FormattableColumn):  # type: ignore[type-arg]
         return "\n".join(map(words.pair_text, self._value))
 
 
+class Standby(FormattableColumn):  # type: ignore[type-arg]
+    """A standby, or null."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return "none"
+        sync = "in sync" if self._value["in_sync"] else "not in sync"
+        return f"{_process(self._value)}, {sync} since {_moment(self._value['since'])}"
+
+
+class TookOver(FormattableColumn):  # type: ignore[type-arg]
+    """How a daemon came to serve, or null."""
+
+    def human_readable(self) -> str:
+        if self._value is None:
+            return "-"
+        pid, version = self._value["from_pid"], self._value["from_version"]
+        kept, closed = self._value["adopted"], self._value["closed"]
+        return (
+            f"from {_process({'pid': pid, 'version': version})} at "
+            f"{_moment(self._value['time'])}: {kept} sessions kept, {closed} closed"
+        )
+
+
 class Maybe(FormattableColumn):  # type: ignore[type-arg]
     """A value that may be missing: ``-`` for people, null for scripts."""
 
@@ -70,3 +97,11 @@ class Bits(FormattableColumn):  # type: ignore[type-arg]
 
     def human_readable(self) -> str:
         return f"{self._value:#x}"
+
+
+def _process(value: dict[str, Any]) -> str:
+    return f"process {value['pid'] or 'unknown'}, version {value['version'] or 'unknown'}"
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -30,6 +30,7 @@ COMMANDS = {
     "domain detach": "domain:Detach",
     "domain interface-xml": "domain:InterfaceXml",
     "graph": "graph:Graph",
+    "handover": "handover:Handover",
     "network create": "network:Create",
     "network delete": "network:Delete",
     "network list": "network:List",

@@ -8,7 +8,7 @@ from typing import Any
 
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import base
-from vhost_brick_plugin.cli.columns import Pairs, Records, Seconds
+from vhost_brick_plugin.cli.columns import Pairs, Records, Seconds, Standby, TookOver
 from vhost_brick_plugin.codec import to_json
 
 
@@ -29,6 +29,8 @@ class Status(base.ShowOne):
                 "datapath": hello.datapath,
                 "datapath_info": Pairs(dict(hello.datapath_info)),
                 "startup_ms": Pairs(dict(hello.startup_ms)),
+                "standby": Standby(to_json(hello.standby)),
+                "took_over": TookOver(to_json(hello.took_over)),
                 "networks": len(networks),
                 "ports": len(ports),
                 "ports_by_state": Pairs({s: states.count(s) for s in sorted(set(states))}),
