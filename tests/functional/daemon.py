@@ -68,6 +68,8 @@ class Daemon:
     :param config: options by group, over the defaults of :meth:`_config`.
     :param wrap: words to put before the command, such as ``["nsenter", "--net=..."]``;
         they must exec it, so that the process stays the same.
+    :param beside: another daemon, whose state, sockets and control socket it shares.
+    :param program: what to run instead of the installed command.
     """
 
     def __init__(
@@ -76,13 +78,17 @@ class Daemon:
         datapath: str = "dpdk",
         config: Config | None = None,
         wrap: Sequence[str] = (),
+        beside: Daemon | None = None,
+        program: Sequence[str] | None = None,
     ) -> None:
         self.directory = directory
         self.datapath = datapath
         self.wrap = list(wrap)
-        self.state_dir = directory / "state"
-        self.socket_dir = directory / "s"
-        self.api_socket = directory / "api"
+        self.program = list(program or self.command())
+        shared = beside.directory if beside else directory
+        self.state_dir = shared / "state"
+        self.socket_dir = shared / "s"
+        self.api_socket = shared / "api"
         self.config_path = directory / "vhost-brick.conf"
         self.log_path = directory / "vhost-brickd.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -90,7 +96,7 @@ class Daemon:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(self._notify_path))
         for made in (self.state_dir, self.socket_dir):
-            made.mkdir()
+            made.mkdir(exist_ok=beside is not None)
         self.configure(config or {})
 
     # -- configuration -------------------------------------------------------
@@ -134,7 +140,7 @@ class Daemon:
         """Start the daemon without waiting."""
         self._drain_notify()
         env = os.environ | {"NOTIFY_SOCKET": str(self._notify_path)}
-        command = [*self.wrap, *self.command(), "--config-file", str(self.config_path)]
+        command = [*self.wrap, *self.program, "--config-file", str(self.config_path)]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env

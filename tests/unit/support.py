@@ -124,17 +124,27 @@ class Clock:
 class Bench:
     """A service over a fake datapath.
 
+    :param dormant: the datapath is a standby's.
     :ivar events: what it emitted.
     """
 
-    def __init__(self, directory: Path, desired: State | None = None, **changes: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        desired: State | None = None,
+        *,
+        dormant: bool = False,
+        **changes: Any,
+    ) -> None:
         self.settings = settings(directory, **changes)
         self.sockets = Path(self.settings.socket_dir)
         self.datapath = FakeDatapath()
-        self.datapath.start(self.settings.options)
+        self.datapath.start(dataclasses.replace(self.settings.options, standby=dormant))
         self.links = FakeLinks()
         self.clock = Clock()
-        self.engine = Engine(self.datapath, self.links, self.settings.port_access, self.clock)
+        self.engine = Engine(
+            self.datapath, self.links, self.settings.port_access, self.clock, dormant=dormant
+        )
         self.store = Store(self.settings.state_dir)
         self.events: list[methods.Event] = []
         desired = desired or State()

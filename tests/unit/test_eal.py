@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from vhost_brick_plugin.datapath.base import Options
-from vhost_brick_plugin.datapath.eal import eal_args
+from vhost_brick_plugin.datapath.eal import NO_CARD, eal_args
 
 
 def test_the_pci_bus_is_looked_at_for_nics_alone() -> None:
@@ -18,3 +18,13 @@ def test_the_pci_bus_is_looked_at_for_nics_alone() -> None:
         *("-a", "81:00.1,a=b"),
         *("-a", "0000:81:00.0"),
     ]
+
+
+def test_a_standby_leaves_the_cards_to_the_one_that_serves() -> None:
+    cards = {"phys0": "0000:81:00.0", "phys1": "81:00.1,a=b"}
+    args = eal_args(Options(nics=cards, standby=True))
+    assert not set(cards.values()) & set(args)
+    # Nor does it look at all, or it would find them.
+    assert args[args.index("-a") + 1] == NO_CARD
+    assert args.count("-a") == 1
+    assert "--no-pci" in eal_args(Options(standby=True))

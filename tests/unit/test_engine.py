@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -292,3 +293,50 @@ def test_a_stale_socket_of_the_last_life_is_no_obstacle(bench: Bench, short_dir:
     assert (bench.sockets / "a").is_socket()
     again = Bench(short_dir, wanted)
     assert again.engine.actual == wanted
+
+
+# -- a standby's -----------------------------------------------------------------
+
+
+@pytest.fixture
+def sleeper(short_dir: Path) -> Bench:
+    return Bench(short_dir, dormant=True)
+
+
+def test_a_dormant_engine_touches_no_socket(sleeper: Bench) -> None:
+    taken = sleeper.sockets / "s"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(taken))
+        other.listen()
+        before = taken.stat()
+        sleeper.engine.restore(state(on(sleeper, "s", mode=Mode.SERVER), on(sleeper, "c")))
+        sleeper.engine.restore(state(on(sleeper, "s", mode=Mode.SERVER, mtu=1400)))
+        sleeper.engine.restore(state())
+        assert taken.stat() == before
+    assert not sleeper.engine.setbacks
+
+
+def test_sockets_get_their_rights_when_it_wakes(sleeper: Bench) -> None:
+    sleeper.engine.restore(state(on(sleeper, "s", mode=Mode.SERVER), on(sleeper, "c")))
+    sleeper.datapath.take_over()
+    sleeper.engine.wake()
+    assert stat.S_IMODE((sleeper.sockets / "s").stat().st_mode) == 0o620
+    assert sorted(sleeper.engine.actual.ports) == ["c", "s"]
+    # And it is as any other from then on.
+    sleeper.engine.restore(state(on(sleeper, "t", mode=Mode.SERVER)))
+    assert stat.S_IMODE((sleeper.sockets / "t").stat().st_mode) == 0o620
+
+
+def test_a_socket_whose_rights_cannot_be_set_is_no_obstacle_for_others(sleeper: Bench) -> None:
+    wanted = state(*(on(sleeper, id, mode=Mode.SERVER) for id in "abc"))
+    sleeper.engine.restore(wanted)
+    sleeper.datapath.take_over()
+    (sleeper.sockets / "b").unlink()
+    sleeper.engine.wake()
+    assert sorted(sleeper.engine.actual.ports) == ["a", "c"]
+    fault = sleeper.engine.fault(port_subject("b"))
+    assert fault is not None
+    assert "cannot set owner" in fault.message
+    sleeper.clock.now += FIRST_RETRY_S
+    assert sleeper.engine.retry(wanted) == [port_subject("b")]
+    assert (sleeper.sockets / "b").is_socket()

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -39,7 +41,7 @@ def test_the_second_is_told_who_the_first_is(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     holder = hold(path)
     try:
-        with pytest.raises(errors.StateError, match=rf"process {holder.pid}\) uses state_dir /x"):
+        with pytest.raises(errors.StateInUse, match=rf"process {holder.pid}\) uses state_dir /x"):
             Lock(str(path), "state_dir /x")
     finally:
         holder.kill()
@@ -64,6 +66,29 @@ def test_release(tmp_path: Path) -> None:
     first.release()
     first.release()
     Lock(path, "it").release()
+
+
+def test_who_waits_gets_it_when_the_holder_dies(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    holder = hold(path)
+    got: Future[Lock] = Future()
+    threading.Thread(
+        target=lambda: got.set_result(Lock(str(path), "it", wait=True)), daemon=True
+    ).start()
+    with pytest.raises(TimeoutError):
+        got.result(timeout=0.2)
+    holder.kill()
+    lock = got.result(timeout=10)
+    assert lock.previous == holder.pid
+    assert path.read_text() == f"{os.getpid()}\n"
+    holder.communicate()
+    lock.release()
+
+
+def test_nobody_held_it_before(tmp_path: Path) -> None:
+    lock = Lock(str(tmp_path / "lock"), "it")
+    assert lock.previous == 0
+    lock.release()
 
 
 def test_a_missing_directory_is_told(tmp_path: Path) -> None:

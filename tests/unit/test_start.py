@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Iterator
@@ -125,3 +126,33 @@ def test_a_datapath_that_cannot_be_loaded_is_named(short_dir: Path) -> None:
     made = settings(short_dir, datapath_class="vhost_brick_plugin.nowhere:Gone")
     with pytest.raises(errors.DatapathError, match="nowhere:Gone"):
         boot(made, Timeline())
+
+
+def test_another_control_socket_is_nothing_to_stand_by_for(short_dir: Path) -> None:
+    made = settings(short_dir)
+    first = boot(made, Timeline())
+    other = dataclasses.replace(made, state_dir=str(short_dir / "other"), standby=True)
+    with pytest.raises(errors.StateError, match="api_socket") as caught:
+        boot(other, Timeline())
+    assert not isinstance(caught.value, errors.StateInUse)
+    for lock in first.locks:
+        lock.release()
+
+
+def test_a_state_that_is_served_may_be_stood_by_for(short_dir: Path) -> None:
+    made = settings(short_dir)
+    first = boot(made, Timeline())
+    with pytest.raises(errors.StateInUse, match="standby = on"):
+        boot(made, Timeline())
+    for lock in first.locks:
+        lock.release()
+
+
+def test_a_timeline_of_something_later() -> None:
+    timeline = Timeline(from_now=True)
+    timeline.mark("one")
+    timeline.mark("two")
+    since_start = Timeline()
+    since_start.mark("all")
+    assert timeline.total_ms < since_start.total_ms
+    assert str(timeline).startswith(f"{timeline.total_ms:g} ms (one ")

@@ -308,3 +308,71 @@ def test_a_disk_that_is_full_at_the_start_does_not_keep_ports_from_being_served(
     assert "no second copy" in caplog.text
     monkeypatch.undo()
     assert reload(tmp_path) == FULL
+
+
+# -- looking without touching --------------------------------------------------
+
+
+def everything(directory: Path) -> dict[str, tuple[int, int, bytes]]:
+    return {
+        p.name: (p.stat().st_ino, p.stat().st_mtime_ns, p.read_bytes())
+        for p in directory.iterdir()
+    }
+
+
+def test_a_peek_of_nothing_makes_nothing(store: Store, tmp_path: Path) -> None:
+    assert store.peek() == State()
+    assert everything(tmp_path) == {}
+
+
+@pytest.mark.parametrize("lost", ["", FILE, COPY])
+@pytest.mark.parametrize("how", ["missing", "damaged"])
+def test_a_peek_changes_nothing(tmp_path: Path, lost: str, how: str) -> None:
+    Store(str(tmp_path)).save(FULL)
+    if lost and how == "missing":
+        (tmp_path / lost).unlink()
+    elif lost:
+        (tmp_path / lost).write_bytes(b"{")
+    before = everything(tmp_path)
+    assert Store(str(tmp_path)).peek() == FULL
+    assert everything(tmp_path) == before
+
+
+def test_a_peek_at_nothing_but_damage(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"{")
+    (tmp_path / COPY).write_bytes(b"}")
+    before = everything(tmp_path)
+    with pytest.raises(errors.StateError, match=rf"{FILE} is damaged.*{COPY} is damaged"):
+        Store(str(tmp_path)).peek()
+    assert everything(tmp_path) == before
+
+
+def test_what_is_the_same_is_the_same_object(tmp_path: Path) -> None:
+    """So that diff() need not compare it, and a standby with many ports is quick."""
+    writer, reader = Store(str(tmp_path)), Store(str(tmp_path))
+    writer.save(FULL)
+    first = reader.peek()
+    writer.save(FULL.with_port(entry("a", mtu=1400)).without_port("c"))
+    second = reader.peek()
+    assert second == reload(tmp_path)
+    assert {id for id in second.ports if second.ports[id] is first.ports[id]} == {"b:1", "d"}
+    assert all(second.networks[n] is first.networks[n] for n in FULL.networks)
+
+
+@pytest.mark.parametrize("damaged", [FILE, COPY])
+def test_settling_heals_both_files(tmp_path: Path, damaged: str) -> None:
+    Store(str(tmp_path)).save(FULL)
+    store = Store(str(tmp_path))
+    state = store.peek()
+    (tmp_path / damaged).write_bytes(b"{")
+    store.settle(state)
+    assert (tmp_path / FILE).read_bytes() == (tmp_path / COPY).read_bytes()
+    assert reload(tmp_path) == FULL
+
+
+def test_settling_what_is_settled_writes_nothing(tmp_path: Path) -> None:
+    Store(str(tmp_path)).save(FULL)
+    before = everything(tmp_path)
+    store = Store(str(tmp_path))
+    store.settle(store.peek())
+    assert everything(tmp_path) == before

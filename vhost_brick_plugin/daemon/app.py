@@ -59,8 +59,7 @@ class App:
             booted.desired,
             self._emit,
         )
-        settings = booted.settings
-        self._listener = booted.listener or server.listen(settings.api_socket, settings.api_access)
+        self._listener = _listen(booted)
         self._handover = Handover(
             booted, version, self._service.wanted, self._listener, self._emit
         )

@@ -143,9 +143,11 @@ def receive(sock: socket.socket, cls: type[T]) -> tuple[T, int | None]:
     :raises OSError: the other end is gone, or does not speak in time.
     :raises errors.InvalidParams: it does not speak our language.
     """
-    data, fds, _, _ = socket.recv_fds(sock, _MESSAGE_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+    data, fds, _, _ = socket.recv_fds(sock, _MESSAGE_MAX, 1)
     fd = fds[0] if fds else None
     try:
+        if fd is not None:
+            os.set_inheritable(fd, False)
         if not data:
             raise ConnectionResetError("the connection was closed")
         return codec.from_json(cls, _parsed(data), newer=True), fd

@@ -41,11 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_process()
     try:
         _run(sys.argv[1:] if argv is None else argv, timeline, log)
+        return 0
     except errors.VhostBrickError as e:
-        LOG.critical("%s", e)
-        log.dump()
-        return EXIT_REFUSED if isinstance(e, errors.StandbyRefused) else 1
-    return 0
+        problem = e
+    # Out of the handler, where oslo.log would say everything twice.
+    LOG.critical("%s", problem)
+    log.dump()
+    return EXIT_REFUSED if isinstance(problem, errors.StandbyRefused) else 1
 
 
 def _prepare_process() -> None:

@@ -13,6 +13,7 @@ import dataclasses
 import json
 import mmap
 import os
+import select
 import socket
 import struct
 import threading
@@ -51,14 +52,19 @@ class Leader:
         memory = os.memfd_create("heart")
         os.ftruncate(memory, mmap.PAGESIZE)
         self._heart = mmap.mmap(memory, mmap.PAGESIZE)
+        self._beat()
         self._send({"hello": True}, memory)
         os.close(memory)
-        threading.Thread(target=self._beat, name="heart", daemon=True).start()
+        threading.Thread(target=self._live, name="heart", daemon=True).start()
 
     @property
     def alive(self) -> bool:
         """Whether the standby is there and has been told everything."""
-        return self._synced and not self._stopped.is_set()
+        if not self._synced or self._stopped.is_set():
+            return False
+        poller = select.poll()
+        poller.register(self._socket, 0)
+        return not poller.poll(0)
 
     def tell(self, port: str, sessions: Iterable[Session], listener: socket.socket | None) -> None:
         """Tell what *port* has now."""
@@ -85,9 +91,12 @@ class Leader:
         except OSError:
             self._stopped.set()
 
-    def _beat(self) -> None:
+    def _live(self) -> None:
         while not self._stopped.wait(BEAT_S):
-            self._heart[: _TIME.size] = _TIME.pack(time.monotonic_ns())
+            self._beat()
+
+    def _beat(self) -> None:
+        self._heart[: _TIME.size] = _TIME.pack(time.monotonic_ns())
 
 
 class Follower:
@@ -111,8 +120,8 @@ class Follower:
         """Seconds since the leader's heart beat; None: there is no leader."""
         if not self._thread.is_alive() or self._heart is None:
             return None
-        (beat,) = _TIME.unpack(self._heart[: _TIME.size])
-        return max(0, time.monotonic_ns() - beat) / 1e9 if beat else 0.0
+        beat: int = _TIME.unpack(self._heart[: _TIME.size])[0]
+        return max(0, time.monotonic_ns() - beat) / 1e9
 
     @property
     def sessions(self) -> int:
@@ -139,7 +148,7 @@ class Follower:
                 pass
 
     def _take(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self._socket, _MESSAGE_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+        data, fds, _, _ = socket.recv_fds(self._socket, _MESSAGE_MAX, 1)
         if not data:
             return False
         message = json.loads(data)
