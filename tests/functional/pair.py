@@ -42,6 +42,12 @@ class Pair:
         self.serving.kill9()
         return self.swapped()
 
+    def hand_over(self) -> methods.HelloResult:
+        """Let the one that serves hand over, and wait until the other one does serve."""
+        self.serving.client.handover()
+        assert self.serving.wait() == 0
+        return self.swapped()
+
     def swapped(self) -> methods.HelloResult:
         """The one that served is gone: wait until the other one answers."""
         self.serving, self.standby = self.standby, self.serving

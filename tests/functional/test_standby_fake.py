@@ -272,9 +272,7 @@ def test_there_and_back(pair: Pair) -> None:
     ensure(pair.serving, "s", mode="server")
     with _connecting(str(pair.serving.socket_path("s"))) as outcomes:
         for _ in range(4):
-            pair.serving.client.handover()
-            assert pair.serving.wait() == 0
-            pair.swapped()
+            pair.hand_over()
             pair.start_standby()
     assert set(outcomes) == {0}
 

@@ -17,6 +17,7 @@ from tests.frontend.vhost_user import Frontend
 from tests.functional.daemon import Daemon
 from tests.functional.exchange import NETWORK, ensure_port, mac
 from tests.functional.netns import NetNs
+from tests.functional.pair import make_pair
 from tests.functional.waiting import wait_until
 from vhost_brick_plugin.model import Uplink, UplinkKind
 
@@ -126,6 +127,26 @@ def test_tap_works_again_after_a_kill(
     vm.connect()
     assert HOST in netns.ip("addr", "show", "dev", TAP)
     _ask(netns, vm, b"after")
+
+
+def test_a_standby_takes_the_tap_over(
+    make_daemon: Callable[..., Daemon], netns: NetNs, make_frontend: Callable[..., Frontend]
+) -> None:
+    pair = make_pair(make_daemon, "dpdk", wrap=netns.exec)
+    uplink = Uplink(kind=UplinkKind.TAP, name=TAP)
+    pair.serving.client.network_ensure(network=NETWORK, uplinks=(uplink,))
+    netns.ip("addr", "add", f"{HOST}/24", "dev", TAP)
+    vm = make_frontend(ensure_port(pair.serving, "vm", "client", 0), listen=True)
+    vm.connect()
+    _ask(netns, vm, b"before")
+    for end in (pair.kill, pair.hand_over):
+        pair.wait_in_sync()
+        end()
+        (network,) = pair.serving.client.network_list().networks
+        assert network.fault is None
+        _ask(netns, vm, b"after")
+        pair.start_standby()
+    assert vm.connected
 
 
 def test_removed_network_takes_its_tap_along(tap_daemon: Daemon, netns: NetNs) -> None:

@@ -12,6 +12,7 @@ from vhost_brick_plugin.datapath import base
 
 KINDS = (
     "session_connected",
+    "session_adopted",
     "session_running",
     "session_stopped",
     "session_closed",

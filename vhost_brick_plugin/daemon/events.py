@@ -44,6 +44,8 @@ def describe(event: base.Event) -> tuple[int, str]:
     match event.kind:
         case "session_connected":
             return logging.INFO, f"{who}: a frontend connected ({session})"
+        case "session_adopted":
+            return logging.INFO, f"{who}: goes on where the other process stopped ({session})"
         case "session_running":
             queues, features = event.detail.get("queues", "?"), event.detail.get("features", "?")
             text = f"{who}: packets flow ({session}, {queues} queue pairs, features {features})"

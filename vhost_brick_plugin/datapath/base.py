@@ -59,9 +59,10 @@ class Options:
 class Event:
     """Something that happened in the datapath, to a port, to an uplink or (``lost``) to all.
 
-    :ivar kind: ``session_connected``, ``session_running``, ``session_stopped``,
-        ``session_closed``, ``queues_changed``, ``fault``, ``fault_cleared`` or ``lost``
-        (events were dropped: read the state again).
+    :ivar kind: ``session_connected``, ``session_adopted`` (from the process that served
+        before), ``session_running``, ``session_stopped``, ``session_closed``,
+        ``queues_changed``, ``fault``, ``fault_cleared`` or ``lost`` (events were dropped:
+        read the state again).
     :ivar port: its id, or empty.
     :ivar uplink: the name of its interface, or empty.
     :ivar detail: ``features``, ``queues`` ... as text; of a fault ``fault`` (its

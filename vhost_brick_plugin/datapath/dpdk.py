@@ -89,8 +89,7 @@ class DpdkDatapath(base.Datapath):
             native.worker_cores[i] = core
         native.control_cores, native.nb_control_cores = control, len(options.control_cores)
         native.nb_mbufs = options.mbufs
-        if options.standby:
-            native.standby = True
+        native.standby = options.standby
         return int(lib.vb_start(native))
 
     def stop(self) -> None:

@@ -294,8 +294,7 @@ class FakeDatapath(Datapath):
         """Let a session negotiate all that is on offer and start its rings."""
         offer = self._port(id).offer
         self._set_session(id, number, SessionState.RUNNING, offer.features, offer.queues)
-        detail = {"features": f"{offer.features:#x}", "queues": str(offer.queues)}
-        self._tell("session_running", port=id, session=number, detail=detail)
+        self._tell_running(id, number, offer.features, offer.queues)
 
     def disconnect(self, id: str, number: int) -> None:
         """Let a session's frontend go away."""
@@ -414,9 +413,14 @@ class FakeDatapath(Datapath):
         for session in known.sessions if known else ():
             number = next(self._numbers)
             mine.sessions[number] = dataclasses.replace(session, number=number)
-            detail = {"features": f"{session.features:#x}", "queues": str(session.queues)}
-            self._tell(f"session_{session.state}", port=id, session=number, detail=detail)
+            self._tell("session_adopted", port=id, session=number)
+            if session.state is SessionState.RUNNING:
+                self._tell_running(id, number, session.features, session.queues)
         return len(mine.sessions)
+
+    def _tell_running(self, id: str, number: int, features: int, queues: int) -> None:
+        detail = {"features": f"{features:#x}", "queues": str(queues)}
+        self._tell("session_running", port=id, session=number, detail=detail)
 
     def _tell_fault(self, fault: str, message: str, hint: str, **whose: str) -> None:
         detail = {"fault": fault, "message": message, "hint": hint}
