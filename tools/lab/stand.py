@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tools.lab.brickd import Brickd, Life
+from tools.lab.duo import Duo
 from tools.lab.lab import Guest, GuestImage, Kvm, PrivateLibvirt, Report, build_guest, probe_kvm
 
 CACHE_DIR = Path(os.environ.get("VB_LAB_CACHE", "/var/cache/vb-lab"))
@@ -71,6 +72,8 @@ class Stand:
     :param directory: empty, its path short, and QEMU's user can walk to it; see
         :func:`work_dir`.
     :param dpdk: options of the config file's group, besides the defaults.
+    :param standby: have a second daemon that stands by.
+    :ivar duo: the two, if so.
     :param wrap: words before the daemon's command, which must exec it.
     :param libvirt: options of :class:`.lab.PrivateLibvirt`.
     """
@@ -81,6 +84,7 @@ class Stand:
         directory: Path,
         dpdk: dict[str, str] | None = None,
         wrap: Sequence[str] = (),
+        standby: bool = False,
         **libvirt: Any,
     ) -> None:
         self.host = host
@@ -88,17 +92,25 @@ class Stand:
         self.socket_dir = directory / "s"
         self.api_socket = directory / "api.sock"
         config = directory / "vhost-brick.conf"
-        self._write_config(config, dpdk or {})
-        self.brickd = Brickd([*wrap, program("vhost-brickd"), "--config-file", config], directory)
+        self._write_config(config, dpdk or {}, standby)
+        command = [*wrap, program("vhost-brickd"), "--config-file", config]
+        self.brickd = Brickd(command, directory)
+        self._second: Brickd | None = None
+        self.duo: Duo | None = None
+        if standby:
+            (directory / "b").mkdir()
+            self._second = Brickd(command, directory / "b")
+            self.duo = Duo(self.brickd, self._second, str(self.api_socket))
         self.libvirt = PrivateLibvirt(directory / "vm", use_kvm=host.kvm.usable, **libvirt)
         self._guests: list[Guest] = []
         self._stack = contextlib.ExitStack()
 
-    def _write_config(self, path: Path, dpdk: dict[str, str]) -> None:
+    def _write_config(self, path: Path, dpdk: dict[str, str], standby: bool) -> None:
         parser = configparser.ConfigParser(interpolation=None)
         parser["daemon"] = {
             "state_dir": str(self.directory / "state"),
             "api_socket": str(self.api_socket),
+            "standby": str(standby),
         }
         parser["vhost"] = {
             "socket_dir": str(self.socket_dir),
@@ -112,6 +124,8 @@ class Stand:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.brickd)
+            if self._second is not None:
+                stack.enter_context(self._second)
             stack.enter_context(self.libvirt)
             # The guests first: a QEMU that is told to stop wants its backend.
             stack.callback(self._destroy_guests)
