@@ -67,6 +67,16 @@ static void antispoof_push(const struct vb_ctx *ctx, const struct vb_node *node,
 
 /* ---- control ---- */
 
+static bool antispoof_admits(struct vb_brick *brick, const struct rte_mbuf *m)
+{
+	const struct antispoof_state *state = brick->state;
+	const struct antispoof_rules *rules = __atomic_load_n(&state->rules, __ATOMIC_ACQUIRE);
+
+	if (rules->mode == VB_SECURITY_FILTERED)
+		return antispoof_check(rules, m) == ANTISPOOF_PASS;
+	return rules->mode == VB_SECURITY_OPEN;
+}
+
 static void antispoof_fini(struct vb_brick *brick)
 {
 	struct antispoof_state *state = brick->state;
@@ -78,6 +88,7 @@ static void antispoof_fini(struct vb_brick *brick)
 static const struct vb_brick_ops antispoof_ops = {
 	.kind = "antispoof",
 	.push = antispoof_push,
+	.admits = antispoof_admits,
 	.fini = antispoof_fini,
 };
 

@@ -36,7 +36,8 @@ void vb_mac_table_fini(struct vb_mac_table *t)
 	t->stamps = NULL;
 }
 
-void vb_mac_table_insert(struct vb_mac_table *t, uint32_t bucket, uint64_t entry, uint32_t now_s)
+/* Take an address that its bucket does not hold. */
+static void insert(struct vb_mac_table *t, uint32_t bucket, uint64_t entry, uint32_t now_s)
 {
 	uint64_t *entries = t->buckets[bucket].entry;
 	uint32_t *stamps = &t->stamps[bucket * VB_MAC_WAYS];
@@ -58,6 +59,28 @@ void vb_mac_table_insert(struct vb_mac_table *t, uint32_t bucket, uint64_t entry
 	}
 	__atomic_store_n(&stamps[victim], now_s, __ATOMIC_RELAXED);
 	__atomic_store_n(&entries[victim], entry, __ATOMIC_RELAXED);
+}
+
+bool vb_mac_table_learn(
+	struct vb_mac_table *t, uint32_t bucket, int way, uint64_t wanted, uint32_t now_s)
+{
+	uint64_t *entry;
+	uint32_t *stamp, old_s;
+
+	if (way < 0) {
+		insert(t, bucket, wanted, now_s);
+		return true;
+	}
+	entry = &t->buckets[bucket].entry[way];
+	stamp = &t->stamps[bucket * VB_MAC_WAYS + way];
+	old_s = __atomic_load_n(stamp, __ATOMIC_RELAXED);
+	if (old_s != now_s)
+		__atomic_store_n(stamp, now_s, __ATOMIC_RELAXED);
+	if (__atomic_load_n(entry, __ATOMIC_RELAXED) != wanted) {
+		__atomic_store_n(entry, wanted, __ATOMIC_RELAXED);
+		return true;
+	}
+	return old_s / VB_MAC_NEWS_S != now_s / VB_MAC_NEWS_S;
 }
 
 void vb_mac_table_forget(struct vb_mac_table *t, uint16_t edge)

@@ -19,6 +19,7 @@
 #include "core/brick.h"
 
 #define VB_MAC_WAYS 8
+#define VB_MAC_NEWS_S 256 /* an address that talks is news so often, more or less */
 
 struct vb_mac_bucket {
 	uint64_t entry[VB_MAC_WAYS]; /* address << 16 | edge; 0: free */
@@ -42,8 +43,9 @@ void vb_mac_table_forget(struct vb_mac_table *t, uint16_t edge);
 /* Entries that have not aged out. */
 uint32_t vb_mac_table_count(const struct vb_mac_table *t, uint32_t now_s);
 
-/* Take an address that its bucket does not hold: vb_mac_learn()'s slow part. */
-void vb_mac_table_insert(struct vb_mac_table *t, uint32_t bucket, uint64_t entry, uint32_t now_s);
+/* vb_mac_learn()'s slow part: the bucket's way (-1: none) does not say just this. */
+bool vb_mac_table_learn(
+	struct vb_mac_table *t, uint32_t bucket, int way, uint64_t wanted, uint32_t now_s);
 
 /* The address at p (6 bytes of a frame) as a number. */
 static inline uint64_t vb_mac_load(const uint8_t *p)
@@ -75,24 +77,31 @@ static inline int vb_mac_find(
 	return -1;
 }
 
-/* mac (not 0) was seen on edge. */
-static inline void vb_mac_learn(
+/* mac (not 0) was seen on edge.  True: that is worth a note, because it is news, or because
+ * it has not been for some minutes; never for an address that is known and talks.
+ */
+static inline bool vb_mac_learn(
 	struct vb_mac_table *t, uint64_t mac, uint16_t edge, uint32_t now_s)
 {
 	uint32_t bucket = vb_mac_bucket_of(t, mac);
 	uint64_t entry, wanted = mac << 16 | edge;
 	int way = vb_mac_find(t, bucket, mac, &entry);
-	uint32_t *stamp;
 
-	if (unlikely(way < 0)) {
-		vb_mac_table_insert(t, bucket, wanted, now_s);
-		return;
-	}
-	stamp = &t->stamps[bucket * VB_MAC_WAYS + way];
-	if (unlikely(entry != wanted))
-		__atomic_store_n(&t->buckets[bucket].entry[way], wanted, __ATOMIC_RELAXED);
-	if (unlikely(__atomic_load_n(stamp, __ATOMIC_RELAXED) != now_s))
-		__atomic_store_n(stamp, now_s, __ATOMIC_RELAXED);
+	if (likely(way >= 0 && entry == wanted &&
+		    __atomic_load_n(&t->stamps[bucket * VB_MAC_WAYS + way], __ATOMIC_RELAXED) ==
+			    now_s))
+		return false;
+	return vb_mac_table_learn(t, bucket, way, wanted, now_s);
+}
+
+/* Whether mac was last seen on an edge, however long ago; *edge is that one. */
+static inline bool vb_mac_is_known(const struct vb_mac_table *t, uint64_t mac, uint16_t *edge)
+{
+	uint64_t entry;
+	int way = vb_mac_find(t, vb_mac_bucket_of(t, mac), mac, &entry);
+
+	*edge = (uint16_t)entry;
+	return way >= 0 && entry != 0;
 }
 
 /* The edge mac was last seen on, or VB_NO_EDGE. */

@@ -15,13 +15,12 @@
 
 #include "bricks/neigh_packet.h"
 
-#define MAGIC 0x0001484749454e42 /* "BNEIGH", version 1 */
+#define MAGIC 0x0002484749454e42 /* "BNEIGH", version 2 */
 #define WAYS 8
-#define BUCKETS (VB_NEIGH_ENTRIES / WAYS)
 
 struct vb_neigh_file {
 	uint64_t magic;
-	struct vb_neigh entries[VB_NEIGH_ENTRIES];
+	struct vb_neigh entries[VB_NEIGH_MAX]; /* MACs, then addresses */
 };
 
 static uint32_t check_of(const struct vb_neigh *n)
@@ -32,7 +31,8 @@ static uint32_t check_of(const struct vb_neigh *n)
 
 uint32_t vb_neigh_origin(const char *brick_name)
 {
-	return rte_hash_crc(brick_name, strlen(brick_name), 0);
+	/* Never 0, which is nobody's. */
+	return rte_hash_crc(brick_name, strlen(brick_name), 0) | 1;
 }
 
 static int open_file(const char *path)
@@ -64,7 +64,7 @@ int vb_neigh_init(struct vb_neigh_table *t, const char *path)
 
 	if (path != NULL && fd < 0)
 		return fd;
-	rte_spinlock_init(&t->lock);
+	pthread_spin_init(&t->lock, PTHREAD_PROCESS_PRIVATE);
 	t->file = mmap(NULL, sizeof(*t->file), PROT_READ | PROT_WRITE, flags, fd, 0);
 	if (fd >= 0)
 		close(fd);
@@ -86,55 +86,123 @@ void vb_neigh_fini(struct vb_neigh_table *t)
 	t->file = NULL;
 }
 
-/* The place for n: its own, a free or damaged one, else the oldest. */
-static struct vb_neigh *place_for(struct vb_neigh_file *file, const struct vb_neigh *n)
+/* The first of the WAYS entries among which n has its place. */
+static struct vb_neigh *bucket_of(struct vb_neigh_file *file, const struct vb_neigh *n)
 {
-	uint32_t bucket = rte_hash_crc(n->ip, sizeof(n->ip), n->family) % BUCKETS;
-	struct vb_neigh *e = &file->entries[bucket * WAYS], *victim = e;
+	struct vb_neigh *first = &file->entries[n->family == 0 ? 0 : VB_NEIGH_MACS];
+	uint32_t buckets = (n->family == 0 ? VB_NEIGH_MACS : VB_NEIGH_ADDRESSES) / WAYS;
+	uint32_t hash = n->family == 0 ? rte_hash_crc(n->mac, sizeof(n->mac), 0)
+				       : rte_hash_crc(n->ip, sizeof(n->ip), n->family);
+
+	return first + hash % buckets * WAYS;
+}
+
+static bool same_key(const struct vb_neigh *a, const struct vb_neigh *b)
+{
+	if (a->family != b->family)
+		return false;
+	return a->family == 0 ? memcmp(a->mac, b->mac, sizeof(a->mac)) == 0
+			      : memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
+}
+
+/* The entry not heard of for longest, of origin's or, if it is 0, of all. */
+static struct vb_neigh *oldest_of(struct vb_neigh *bucket, uint32_t origin, uint32_t now_s)
+{
+	struct vb_neigh *found = bucket;
 	uint32_t oldest = 0;
 
-	for (int i = 0; i < WAYS; i++, e++) {
-		bool used = e->check != 0 && e->check == check_of(e);
-		uint32_t age = used ? n->seen_s - e->seen_s : UINT32_MAX;
+	for (int i = 0; i < WAYS; i++) {
+		/* Another worker's clock may be a second ahead. */
+		uint32_t age = now_s + 1 - bucket[i].seen_s;
 
-		if (used && e->family == n->family && memcmp(e->ip, n->ip, sizeof(n->ip)) == 0)
-			return e;
-		if (age > oldest) {
-			oldest = age;
-			victim = e;
-		}
+		if ((origin != 0 && bucket[i].origin != origin) || age < oldest)
+			continue;
+		oldest = age;
+		found = &bucket[i];
 	}
-	return victim;
+	return found;
 }
 
-void vb_neigh_snoop(
-	struct vb_neigh_table *t, const struct rte_mbuf *m, uint32_t origin, uint32_t now_s)
+/* The place for n: its own, a free one, else the oldest.  Damaged entries are taken for what
+ * they seem to be, which costs no more than one that is remembered.
+ */
+static struct vb_neigh *place_for(struct vb_neigh_file *file, const struct vb_neigh *n)
 {
-	struct vb_neigh n = {.origin = origin, .seen_s = now_s};
+	struct vb_neigh *bucket = bucket_of(file, n), *unused = NULL;
+	int own = 0;
 
-	if (!vb_neigh_parse(m, &n) || !rte_spinlock_trylock(&t->lock))
-		return;
-	n.check = check_of(&n);
-	*place_for(t->file, &n) = n;
-	rte_spinlock_unlock(&t->lock);
+	for (int i = 0; i < WAYS; i++) {
+		struct vb_neigh *e = &bucket[i];
+
+		if (e->check == 0)
+			unused = e;
+		else if (same_key(e, n))
+			return e;
+		else
+			own += e->origin == n->origin;
+	}
+	if (unused != NULL)
+		return unused;
+	return oldest_of(bucket, own >= WAYS / 2 ? n->origin : 0, n->seen_s);
 }
 
-uint32_t vb_neigh_list(struct vb_neigh_table *t, uint32_t origin, bool others, uint32_t now_s,
-	struct vb_neigh *out, uint32_t max)
+static void put(struct vb_neigh_table *t, struct vb_neigh *n)
+{
+	if (pthread_spin_trylock(&t->lock) != 0)
+		return;
+	n->check = check_of(n);
+	*place_for(t->file, n) = *n;
+	pthread_spin_unlock(&t->lock);
+}
+
+void vb_neigh_note(struct vb_neigh_table *t, const uint8_t *mac, struct vb_neigh n)
+{
+	memcpy(n.mac, mac, sizeof(n.mac));
+	put(t, &n);
+}
+
+void vb_neigh_snoop(struct vb_neigh_table *t, const struct rte_mbuf *m, struct vb_neigh n)
+{
+	if (vb_neigh_parse(m, &n))
+		put(t, &n);
+}
+
+uint32_t vb_neigh_list(struct vb_neigh_table *t, uint32_t now_s, struct vb_neigh *out)
 {
 	uint32_t n = 0;
 
-	rte_spinlock_lock(&t->lock);
-	for (uint32_t i = 0; i < VB_NEIGH_ENTRIES && n < max; i++) {
+	pthread_spin_lock(&t->lock);
+	for (uint32_t i = 0; i < VB_NEIGH_MAX; i++) {
 		const struct vb_neigh *e = &t->file->entries[i];
 
 		if (e->check == 0 || e->check != check_of(e))
 			continue;
-		if ((int32_t)(now_s - e->seen_s) > VB_NEIGH_AGE_S)
-			continue;
-		if ((e->origin != origin) == others)
+		if ((int32_t)(now_s - e->seen_s) <= VB_NEIGH_AGE_S)
 			out[n++] = *e;
 	}
-	rte_spinlock_unlock(&t->lock);
+	pthread_spin_unlock(&t->lock);
 	return n;
+}
+
+void vb_neigh_share(struct vb_neigh_table *t, uint32_t origin)
+{
+	pthread_spin_lock(&t->lock);
+	for (uint32_t i = 0; i < VB_NEIGH_MAX; i++) {
+		struct vb_neigh *e = &t->file->entries[i];
+
+		if (e->origin != origin || e->check != check_of(e))
+			continue;
+		e->shared = 1;
+		e->check = check_of(e);
+	}
+	pthread_spin_unlock(&t->lock);
+}
+
+void vb_neigh_forget(struct vb_neigh_table *t, uint32_t origin)
+{
+	pthread_spin_lock(&t->lock);
+	for (uint32_t i = 0; i < VB_NEIGH_MAX; i++)
+		if (t->file->entries[i].origin == origin)
+			memset(&t->file->entries[i], 0, sizeof(t->file->entries[i]));
+	pthread_spin_unlock(&t->lock);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ARP (RFC 826, 5227) and neighbour discovery (RFC 4861), read and written byte by
- * byte: frames come from guests, at any alignment and any length.  Only the first
- * segment is looked at.
+ * byte, and RARP (RFC 903), written: frames come from guests, at any alignment and any length.
+ * Only the first segment is looked at.
  */
 #include "bricks/neigh_packet.h"
 
@@ -15,6 +15,7 @@
 #define IP6 40
 #define ARP_LEN 28
 #define NA_LEN 32 /* with one link-layer address option */
+#define MIN_FRAME 60
 
 enum { ND_SOLICITATION = 135, ND_ADVERTISEMENT = 136 };
 enum { OPT_SOURCE_LLADDR = 1, OPT_TARGET_LLADDR = 2 };
@@ -96,6 +97,20 @@ bool vb_neigh_parse(const struct rte_mbuf *m, struct vb_neigh *n)
 	return false;
 }
 
+/* The frame of a MAC that asks for its own address: it says nothing but where the MAC is. */
+static uint16_t rarp_frame(const struct vb_neigh *n, uint8_t *buf)
+{
+	static const uint8_t head[] = {0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3};
+
+	memset(buf, 0, MIN_FRAME);
+	memset(buf, 0xff, 6);
+	memcpy(buf + 6, n->mac, 6);
+	memcpy(buf + 12, head, sizeof(head));
+	memcpy(buf + 22, n->mac, 6);
+	memcpy(buf + 32, n->mac, 6);
+	return MIN_FRAME;
+}
+
 static uint16_t arp_frame(const struct vb_neigh *n, uint8_t *buf)
 {
 	static const uint8_t head[] = {0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1};
@@ -107,8 +122,8 @@ static uint16_t arp_frame(const struct vb_neigh *n, uint8_t *buf)
 	memcpy(buf + 28, n->ip, 4);
 	memset(buf + 32, 0, 6);
 	memcpy(buf + 38, n->ip, 4);
-	memset(buf + ETH + ARP_LEN, 0, 60 - ETH - ARP_LEN);
-	return 60;
+	memset(buf + ETH + ARP_LEN, 0, MIN_FRAME - ETH - ARP_LEN);
+	return MIN_FRAME;
 }
 
 /* An advertisement to all nodes (ff02::1), override flag set. */
@@ -145,5 +160,7 @@ static uint16_t na_frame(const struct vb_neigh *n, uint8_t *buf)
 
 uint16_t vb_neigh_frame(const struct vb_neigh *n, uint8_t *buf)
 {
+	if (n->family == 0)
+		return rarp_frame(n, buf);
 	return n->family == 4 ? arp_frame(n, buf) : na_frame(n, buf);
 }

@@ -117,8 +117,17 @@ static void set_fault(struct nic_state *nic, enum vb_fault fault)
 	if (nic->fault == fault || nic->fault == VB_FAULT_INTERFACE_GONE)
 		return;
 	nic->fault = fault;
-	memcpy(event.brick, nic->name, sizeof(event.brick));
+	memcpy(event.brick, nic->brick->name, sizeof(event.brick));
 	vb_event_raise(&event);
+}
+
+/* The switch at the other end has forgotten, or has not heard yet, who is here. */
+static void link_is_up(struct nic_state *nic)
+{
+	set_fault(nic, VB_FAULT_NONE);
+	pthread_mutex_lock(&vb_lock);
+	vb_graph_renew(nic->brick);
+	pthread_mutex_unlock(&vb_lock);
 }
 
 static int on_event(uint16_t port, enum rte_eth_event_type type, void *arg, void *ret_param)
@@ -128,8 +137,12 @@ static int on_event(uint16_t port, enum rte_eth_event_type type, void *arg, void
 	(void)ret_param;
 	if (type == RTE_ETH_EVENT_INTR_RMV)
 		set_fault(arg, VB_FAULT_INTERFACE_GONE);
-	else if (rte_eth_link_get_nowait(port, &link) == 0)
-		set_fault(arg, link.link_status ? VB_FAULT_NONE : VB_FAULT_LINK_DOWN);
+	else if (rte_eth_link_get_nowait(port, &link) != 0)
+		return 0;
+	else if (link.link_status)
+		link_is_up(arg);
+	else
+		set_fault(arg, VB_FAULT_LINK_DOWN);
 	return 0;
 }
 
@@ -187,6 +200,7 @@ static void nic_fini(struct vb_brick *brick)
 static const struct vb_brick_ops nic_ops = {
 	.kind = "nic",
 	.polled = true,
+	.uplink = true,
 	.pull = nic_pull,
 	.push = nic_push,
 	.stats = nic_stats,
@@ -233,7 +247,7 @@ static int nic_new(const char *name, const char *devargs, uint32_t mtu, struct v
 		free(nic);
 		return -ENOMEM;
 	}
-	nic->name = (*out)->name;
+	nic->brick = *out;
 	vb_graph_add(*out);
 	return 0;
 }

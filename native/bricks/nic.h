@@ -41,7 +41,7 @@ struct nic_state {
 	struct nic_device device;
 	uint32_t max_frame;  /* atomic */
 	enum vb_fault fault; /* only the thread that DPDK calls back on */
-	const char *name;    /* the brick's */
+	struct vb_brick *brick;
 	struct nic_txq txq[VB_WORKERS_MAX];
 };
 

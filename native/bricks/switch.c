@@ -8,7 +8,7 @@
  * edge: the packet is shared by reference, not copied, so bricks behind a switch
  * must not write into a packet whose reference count is above one.
  *
- * It also remembers neighbours (neigh.h) and tells them to who comes back.
+ * It also remembers neighbours (neigh.h) and tells of them (announce.h).
  *
  * IEEE 802.1D-2004 section 7.12.6: 01:80:c2:00:00:00 to 0f are never forwarded.
  */
@@ -20,8 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bricks/mac_table.h"
-#include "bricks/neigh.h"
+#include "bricks/announce.h"
 #include "core/graph.h"
 #include "core/runtime.h"
 
@@ -30,20 +29,39 @@ struct switch_state {
 	struct vb_neigh_table neighbours;
 };
 
-/* Neighbours that one who comes back is told of; its ring has 256 places or more. */
-#define ANNOUNCE_MAX 128
-
 /* Beside an edge's index, what can become of a packet. */
 #define TO_ALL (VB_NO_EDGE - 1)
 #define TO_DROP(why) (VB_EDGES_MAX + (why))
 
-static void snoop(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t from,
-	const struct rte_mbuf *m)
+/* Where and when a worker sees somebody behind edge; off the common path. */
+static struct vb_neigh sighting(
+	const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	const struct vb_node *end = vb_path_end(node, edge);
+
+	return (struct vb_neigh){
+		.origin = vb_neigh_origin(end->brick->name),
+		.shared = vb_is_shared(end),
+		.seen_s = ctx->now_s,
+	};
+}
+
+/* m's source is news. */
+static __rte_noinline void note(const struct vb_ctx *ctx, const struct vb_node *node,
+	uint16_t from, const struct rte_mbuf *m)
 {
 	struct switch_state *sw = node->state;
-	uint32_t origin = vb_neigh_origin(vb_path_end(node, from)->name);
+	const uint8_t *source = rte_pktmbuf_mtod_offset(m, const uint8_t *, RTE_ETHER_ADDR_LEN);
 
-	vb_neigh_snoop(&sw->neighbours, m, origin, ctx->now_s);
+	vb_neigh_note(&sw->neighbours, source, sighting(ctx, node, from));
+}
+
+static __rte_noinline void snoop(const struct vb_ctx *ctx, const struct vb_node *node,
+	uint16_t from, const struct rte_mbuf *m)
+{
+	struct switch_state *sw = node->state;
+
+	vb_neigh_snoop(&sw->neighbours, m, sighting(ctx, node, from));
 }
 
 static inline uint16_t classify(
@@ -60,7 +78,8 @@ static inline uint16_t classify(
 	src = vb_mac_load(frame + RTE_ETHER_ADDR_LEN);
 	if (unlikely((src & 1) != 0 || src == 0))
 		return TO_DROP(VB_DROP_BAD_SOURCE);
-	vb_mac_learn(&sw->macs, src, from, ctx->now_s);
+	if (unlikely(vb_mac_learn(&sw->macs, src, from, ctx->now_s)))
+		note(ctx, node, from, m);
 	if (unlikely(vb_neigh_wants(m)))
 		snoop(ctx, node, from, m);
 	if (unlikely((dst & 1) != 0)) {
@@ -150,48 +169,11 @@ static uint32_t now_s(void)
 	return rte_rdtsc() / rte_get_tsc_hz();
 }
 
-static struct rte_mbuf *announcement(const struct vb_neigh *n)
-{
-	struct rte_mbuf *m = rte_pktmbuf_alloc(vb_pool);
-	uint8_t frame[VB_NEIGH_FRAME];
-	uint16_t len = vb_neigh_frame(n, frame);
-
-	if (m != NULL)
-		memcpy(rte_pktmbuf_append(m, len), frame, len);
-	return m;
-}
-
-/* Tell who is at edge what it may have forgotten: see neigh.h. */
-static void announce(
-	const struct vb_node *node, uint16_t edge, const struct vb_neigh *known, uint32_t nb_known)
-{
-	const struct vb_ctx ctx = {.worker = VB_ROW_CONTROL, .nb_workers = 1, .now_s = now_s()};
-	struct rte_mbuf *pkts[VB_BURST];
-	uint16_t n = 0;
-
-	for (uint32_t i = 0; i < nb_known; i++) {
-		pkts[n] = announcement(&known[i]);
-		n += pkts[n] != NULL;
-		if (n == VB_BURST || (n > 0 && i + 1 == nb_known)) {
-			vb_push(&ctx, node, edge, pkts, n);
-			n = 0;
-		}
-	}
-}
-
 static void switch_edge_up(struct vb_brick *brick, uint16_t edge)
 {
-	const struct vb_node *node = &vb_graph_snapshot()->nodes[brick->node];
 	struct switch_state *sw = brick->state;
-	uint32_t origin = vb_neigh_origin(vb_path_end(node, edge)->name);
-	struct vb_neigh known[ANNOUNCE_MAX];
-	uint32_t n = vb_neigh_list(&sw->neighbours, origin, false, now_s(), known, ANNOUNCE_MAX);
 
-	/* Its own addresses: packets for them need not be flooded. */
-	for (uint32_t i = 0; i < n; i++)
-		vb_mac_learn(&sw->macs, vb_mac_load(known[i].mac), edge, now_s());
-	n = vb_neigh_list(&sw->neighbours, origin, true, now_s(), known, ANNOUNCE_MAX);
-	announce(node, edge, known, n);
+	vb_announce(&vb_graph_snapshot()->nodes[brick->node], edge, &sw->macs, &sw->neighbours);
 }
 
 static void switch_edge_gone(struct vb_brick *brick, uint16_t edge)
@@ -251,4 +233,11 @@ uint32_t vb_switch_macs(struct vb_brick *brick)
 	struct switch_state *sw = brick->state;
 
 	return vb_mac_table_count(&sw->macs, now_s());
+}
+
+void vb_switch_forget(struct vb_brick *brick, const char *name)
+{
+	struct switch_state *sw = brick->state;
+
+	vb_neigh_forget(&sw->neighbours, vb_neigh_origin(name));
 }

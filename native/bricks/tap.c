@@ -189,6 +189,7 @@ static void tap_fini(struct vb_brick *brick)
 static const struct vb_brick_ops tap_ops = {
 	.kind = "tap",
 	.polled = true,
+	.uplink = true,
 	.pull = vb_host_pull,
 	.push = vb_host_push,
 	.quiesce = tap_quiesce,

@@ -209,6 +209,13 @@ static void vlan_push(const struct vb_ctx *ctx, const struct vb_node *node, uint
 
 /* ---- control ---- */
 
+/* The device came up, or back: that concerns every network. */
+static void vlan_edge_up(struct vb_brick *brick, uint16_t edge)
+{
+	if (edge == DEVICE)
+		vb_graph_renew(brick);
+}
+
 static void vlan_edge_gone(struct vb_brick *brick, uint16_t edge)
 {
 	struct vlan_state *vlan = brick->state;
@@ -227,7 +234,9 @@ static void vlan_fini(struct vb_brick *brick)
 
 static const struct vb_brick_ops vlan_ops = {
 	.kind = "vlan",
+	.uplink = true,
 	.push = vlan_push,
+	.edge_up = vlan_edge_up,
 	.edge_gone = vlan_edge_gone,
 	.fini = vlan_fini,
 };

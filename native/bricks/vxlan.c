@@ -93,10 +93,18 @@ static int replace_remotes(struct vxlan_state *vx, const union vxlan_addr *wante
 	return 0;
 }
 
+static void renew(struct vb_brick *brick)
+{
+	pthread_mutex_lock(&vb_lock);
+	vb_graph_renew(brick);
+	pthread_mutex_unlock(&vb_lock);
+}
+
 int vb_vxlan_set_remotes(struct vb_brick *brick, const char *const *addresses, uint32_t n)
 {
 	struct vxlan_state *vx = brick->state;
 	union vxlan_addr *wanted;
+	bool first = false;
 	int ret;
 
 	if (n > VB_REMOTES_MAX)
@@ -107,10 +115,14 @@ int vb_vxlan_set_remotes(struct vb_brick *brick, const char *const *addresses, u
 	ret = parse_remotes(vx->endpoint, addresses, n, wanted);
 	if (ret == 0) {
 		pthread_mutex_lock(&vx->changing);
+		first = vx->remotes->n == 0;
 		ret = replace_remotes(vx, wanted, n);
 		pthread_mutex_unlock(&vx->changing);
 	}
 	free(wanted);
+	/* What was told when the edge came up, nobody was there to hear. */
+	if (ret == 0 && first && n > 0)
+		renew(brick);
 	return ret;
 }
 
@@ -138,6 +150,7 @@ static void vxlan_fini(struct vb_brick *brick)
 static const struct vb_brick_ops vxlan_ops = {
 	.kind = "vxlan",
 	.polled = true,
+	.uplink = true,
 	.pull = vb_host_pull,
 	.push = vb_host_push,
 	.quiesce = vxlan_quiesce,

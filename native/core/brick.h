@@ -57,6 +57,7 @@ struct vb_edge {
 struct vb_brick_ops {
 	const char *kind;
 	bool polled; /* pull() is called for each edge, by every worker */
+	bool uplink; /* the host's side is a wire: switches and hosts beyond it learn from it */
 
 	/* Worker: take packets from the host's side and vb_push() them over edge.
 	 * Workers share the work out by themselves (queues by number).  Returns
@@ -68,11 +69,18 @@ struct vb_brick_ops {
 	void (*push)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
 		struct rte_mbuf **pkts, uint16_t n);
 
-	/* Control, lock held: workers use edge from now on. */
+	/* Control, lock held: workers use edge from now on; or what is beyond it has come
+	 * back, see vb_graph_renew().
+	 */
 	void (*edge_up)(struct vb_brick *brick, uint16_t edge);
 
 	/* Control, lock held: edge is gone and no worker uses it any more. */
 	void (*edge_gone)(struct vb_brick *brick, uint16_t edge);
+
+	/* Control, lock held; of a bump in the wire: whether a frame from the host's side
+	 * would pass.  Counts nothing.  NULL: every one does.
+	 */
+	bool (*admits)(struct vb_brick *brick, const struct rte_mbuf *m);
 
 	/* Control: add to out what the host's side counts by itself.  May be NULL. */
 	void (*stats)(struct vb_brick *brick, struct vb_stats *out);

@@ -272,6 +272,13 @@ void vb_graph_part(struct vb_brick *a, uint16_t index)
 	edge_gone(edge.peer, edge.peer_index);
 }
 
+void vb_graph_renew(struct vb_brick *brick)
+{
+	for (uint16_t i = 0; i < brick->nb_slots; i++)
+		if (brick->edges[i].peer != NULL)
+			edge_up(brick->edges[i].peer, brick->edges[i].peer_index);
+}
+
 void vb_graph_isolate(struct vb_brick *brick)
 {
 	for (uint16_t i = 0; i < brick->nb_slots; i++)

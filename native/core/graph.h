@@ -76,6 +76,11 @@ void vb_graph_part(struct vb_brick *a, uint16_t index);
 /* Return when no worker uses what it could have seen before the call. */
 void vb_graph_synchronise(void);
 
+/* What is behind brick has come back, or knows nothing yet, though its edges never went:
+ * tell who is joined to it as if they were new.
+ */
+void vb_graph_renew(struct vb_brick *brick);
+
 /* Part all edges of a brick. */
 void vb_graph_isolate(struct vb_brick *brick);
 
@@ -95,14 +100,14 @@ void vb_graph_quiescent(uint32_t worker);
 /* The snapshot to run until the next quiescent state; never NULL. */
 const struct vb_snapshot *vb_graph_snapshot(void);
 
-/* The brick at the other end of the path that begins with an edge of node. */
-static inline const struct vb_brick *vb_path_end(const struct vb_node *node, uint16_t edge)
+/* What is at the other end of the path that begins with an edge of node. */
+static inline const struct vb_node *vb_path_end(const struct vb_node *node, uint16_t edge)
 {
 	const struct vb_link *link = &node->links[edge];
 
 	while (link->peer->brick->onward != NULL)
 		link = &link->peer->links[VB_PARTNER(link->peer_index)];
-	return link->peer->brick;
+	return link->peer;
 }
 
 /* Hand packets over an edge; consumes them. */

@@ -79,7 +79,7 @@ struct vb_switch_config {
 	uint32_t mac_table_size; /* addresses: a power of two, 8 to 1048576 */
 	uint32_t mac_ageing_s;	 /* seconds; 0 keeps addresses for ever */
 	/* A file, best on a tmpfs, that outlives the process: the network's memory of
-	 * its neighbours, told to guests that come back.  NULL: not kept.  The caller
+	 * its neighbours, told to guests and uplinks that come back.  NULL: not kept.  The caller
 	 * unlinks it when the network is no more.
 	 */
 	const char *neighbours;
@@ -91,6 +91,9 @@ int vb_switch_create(
 
 /* Addresses in the table that have not aged out. */
 uint32_t vb_switch_macs(struct vb_brick *brick);
+
+/* The brick called so is gone for good: do not remember what was behind it. */
+void vb_switch_forget(struct vb_brick *brick, const char *name);
 
 /* Join the kernel's tap interface ifname, which exists, to a switch.
  * -EBUSY: somebody else holds it.  -EINVAL: it is no tap.  mtu in bytes.

@@ -15,15 +15,17 @@ from scapy.layers.l2 import ARP, Ether
 
 from tests.frontend.vhost_user import Frontend
 from tests.functional.daemon import Daemon
-from tests.functional.exchange import NETWORK, ensure_port, mac
+from tests.functional.exchange import ETHERTYPE, NETWORK, ensure_port, frame, mac
 from tests.functional.netns import NetNs
 from tests.functional.pair import make_pair
-from tests.functional.waiting import wait_until
+from tests.functional.waiting import TIMEOUT, wait_until
+from tests.functional.wire import ETH_P_ALL
 from vhost_brick_plugin.model import Uplink, UplinkKind
 
 TAP = "vbt0"
 HOST, GUEST = "192.0.2.1", "192.0.2.2"
 ECHO = 7
+ETH_P_ARP, ETH_P_RARP = 0x0806, 0x8035
 
 GLANCE = 0.1
 """Seconds to look for a packet before looking around."""
@@ -147,6 +149,44 @@ def test_a_standby_takes_the_tap_over(
         _ask(netns, vm, b"after")
         pair.start_standby()
     assert vm.connected
+
+
+def _next(wire: socket.socket, kind: int) -> Ether:
+    """Return the next frame of this type from the guests' side."""
+    while True:
+        data, where = wire.recvfrom(65536)
+        if where[2] != socket.PACKET_OUTGOING and (packet := Ether(data)).type == kind:
+            return packet
+
+
+@pytest.mark.parametrize("mode", ["client", "server"])
+def test_the_wire_hears_at_once_who_is_back_after_a_kill(
+    tap_daemon: Daemon, netns: NetNs, make_frontend: Callable[..., Frontend], mode: str
+) -> None:
+    path = ensure_port(tap_daemon, "vm", mode, 0)
+    vm = make_frontend(path, listen=mode == "client")
+    vm.connect()
+    with netns.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.settimeout(TIMEOUT)
+        wire.bind((TAP, ETH_P_ALL))
+        # One address that speaks no ARP, and one that does.
+        vm.send(frame(None, 1, b"no ARP"))
+        _next(wire, int.from_bytes(ETHERTYPE))
+        arp = ARP(op="who-has", hwsrc=mac(0), psrc=GUEST, pdst="192.0.2.9")
+        vm.send(bytes(Ether(src=mac(0), dst="ff:ff:ff:ff:ff:ff") / arp).ljust(60, b"\0"))
+        _next(wire, ETH_P_ARP)
+
+        tap_daemon.restart()
+        vm.wait_disconnect()
+        vm.connect()
+        reverse = [_next(wire, ETH_P_RARP) for _ in range(2)]
+        assert {packet.src for packet in reverse} == {mac(0), mac(1)}
+        for packet in reverse:
+            said = ARP(bytes(packet.payload))
+            assert packet.dst == "ff:ff:ff:ff:ff:ff"
+            assert (said.op, said.hwsrc, said.hwdst) == (3, packet.src, packet.src)
+        told = _next(wire, ETH_P_ARP)
+        assert (told.src, told[ARP].psrc, told[ARP].pdst) == (mac(0), GUEST, GUEST)
 
 
 def test_removed_network_takes_its_tap_along(tap_daemon: Daemon, netns: NetNs) -> None:

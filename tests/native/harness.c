@@ -79,12 +79,30 @@ static const struct vb_brick_ops sink_ops = {
 	.fini = sink_fini,
 };
 
-void sink_create(struct sink *sink, const char *name)
+static const struct vb_brick_ops uplink_ops = {
+	.kind = "uplink",
+	.uplink = true,
+	.push = sink_push,
+	.quiesce = sink_quiesce,
+	.fini = sink_fini,
+};
+
+static void create(struct sink *sink, const struct vb_brick_ops *ops, const char *name)
 {
 	memset(sink, 0, sizeof(*sink));
-	sink->brick = vb_brick_new(&sink_ops, name, sink);
+	sink->brick = vb_brick_new(ops, name, sink);
 	assert_non_null(sink->brick);
 	vb_graph_add(sink->brick);
+}
+
+void sink_create(struct sink *sink, const char *name)
+{
+	create(sink, &sink_ops, name);
+}
+
+void sink_create_uplink(struct sink *sink, const char *name)
+{
+	create(sink, &uplink_ops, name);
 }
 
 uint16_t sink_empty(struct sink *sink)

@@ -45,6 +45,9 @@ struct sink {
 
 void sink_create(struct sink *sink, const char *name);
 
+/* The same, but an uplink. */
+void sink_create_uplink(struct sink *sink, const char *name);
+
 /* Free the packets it has; return how many they were. */
 uint16_t sink_empty(struct sink *sink);
 

@@ -95,6 +95,42 @@ static void a_full_bucket_loses_the_oldest(void **state)
 	vb_mac_table_fini(&t);
 }
 
+static void the_new_is_news_and_the_known_is_not(void **state)
+{
+	struct vb_mac_table t;
+	uint32_t now_s = 10 * VB_MAC_NEWS_S;
+
+	(void)state;
+	assert_int_equal(vb_mac_table_init(&t, 64, 300), 0);
+	assert_true(vb_mac_learn(&t, 1, 7, now_s));
+	assert_false(vb_mac_learn(&t, 1, 7, now_s));
+	assert_false(vb_mac_learn(&t, 1, 7, now_s + 1));
+	assert_true(vb_mac_learn(&t, 1, 8, now_s + 1)); /* it moved */
+	/* Who talks on and on is news again now and then, once. */
+	assert_true(vb_mac_learn(&t, 1, 8, now_s + VB_MAC_NEWS_S));
+	assert_false(vb_mac_learn(&t, 1, 8, now_s + VB_MAC_NEWS_S));
+	assert_false(vb_mac_learn(&t, 1, 8, now_s + VB_MAC_NEWS_S + 1));
+	vb_mac_table_fini(&t);
+}
+
+static void remembers_where_it_was_however_long_ago(void **state)
+{
+	struct vb_mac_table t;
+	uint16_t edge;
+
+	(void)state;
+	assert_int_equal(vb_mac_table_init(&t, 64, 300), 0);
+	assert_false(vb_mac_is_known(&t, 1, &edge));
+	vb_mac_learn(&t, 1, 7, 10);
+	assert_int_equal(vb_mac_lookup(&t, 1, 1000), VB_NO_EDGE);
+	assert_true(vb_mac_is_known(&t, 1, &edge));
+	assert_int_equal(edge, 7);
+	vb_mac_table_forget(&t, 7);
+	assert_false(vb_mac_is_known(&t, 1, &edge));
+	assert_false(vb_mac_is_known(&t, 0, &edge));
+	vb_mac_table_fini(&t);
+}
+
 static void a_free_entry_is_not_the_zero_address(void **state)
 {
 	struct vb_mac_table t;
@@ -124,6 +160,8 @@ int main(void)
 		cmocka_unit_test(keeps_for_ever_if_told),
 		cmocka_unit_test(forgets_an_edge),
 		cmocka_unit_test(a_full_bucket_loses_the_oldest),
+		cmocka_unit_test(the_new_is_news_and_the_known_is_not),
+		cmocka_unit_test(remembers_where_it_was_however_long_ago),
 		cmocka_unit_test(a_free_entry_is_not_the_zero_address),
 		cmocka_unit_test(refuses_odd_sizes),
 	};

@@ -7,8 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bricks/neigh.h"
 #include "bricks/neigh_packet.h"
+
+/* Where what a table knows is put. */
+static struct vb_neigh got[VB_NEIGH_MAX];
 
 static const uint8_t mac1[6] = {2, 0, 0, 0, 0, 1}, mac2[6] = {2, 0, 0, 0, 0, 2};
 
@@ -36,7 +38,12 @@ static void hear(struct vb_neigh_table *t, const struct vb_neigh *n, uint32_t or
 	struct rte_mbuf m = packet(buf, n);
 
 	assert_true(vb_neigh_wants(&m));
-	vb_neigh_snoop(t, &m, origin, now);
+	vb_neigh_snoop(t, &m, (struct vb_neigh){.origin = origin, .seen_s = now});
+}
+
+static void note(struct vb_neigh_table *t, const uint8_t *mac, uint32_t origin, uint32_t now)
+{
+	vb_neigh_note(t, mac, (struct vb_neigh){.origin = origin, .seen_s = now});
 }
 
 static void announcements_say_what_was_known(void **state)
@@ -56,84 +63,184 @@ static void announcements_say_what_was_known(void **state)
 	}
 }
 
-static void others_are_listed(void **state)
+static void all_are_listed_with_their_origin(void **state)
 {
-	struct vb_neigh a = neighbour(4, mac1, 1), b = neighbour(6, mac2, 2), got[4];
+	struct vb_neigh a = neighbour(4, mac1, 1), b = neighbour(6, mac2, 2);
 	struct vb_neigh_table t;
 
 	(void)state;
 	assert_int_equal(vb_neigh_init(&t, NULL), 0);
 	hear(&t, &a, 11, 100);
 	hear(&t, &b, 22, 100);
-	assert_int_equal(vb_neigh_list(&t, 11, true, 100, got, 4), 1);
+	note(&t, mac2, 33, 100);
+	assert_int_equal(vb_neigh_list(&t, 100, got), 3);
+	assert_int_equal(got[0].family, 0); /* MACs first */
 	assert_memory_equal(got[0].mac, mac2, 6);
-	assert_int_equal(vb_neigh_list(&t, 11, false, 100, got, 4), 1);
-	assert_memory_equal(got[0].mac, mac1, 6);
-	assert_int_equal(vb_neigh_list(&t, 33, true, 100, got, 1), 1); /* room for one */
+	assert_int_equal(got[0].origin, 33);
+	for (int i = 1; i < 3; i++)
+		assert_memory_equal(got[i].mac, got[i].origin == 11 ? mac1 : mac2, 6);
 	vb_neigh_fini(&t);
 }
 
 static void the_latest_word_counts(void **state)
 {
-	struct vb_neigh a = neighbour(4, mac1, 1), b = neighbour(4, mac2, 1), got[4];
+	struct vb_neigh a = neighbour(4, mac1, 1), b = neighbour(4, mac2, 1);
 	struct vb_neigh_table t;
 
 	(void)state;
 	assert_int_equal(vb_neigh_init(&t, NULL), 0);
 	hear(&t, &a, 11, 100);
 	hear(&t, &b, 22, 101);
-	assert_int_equal(vb_neigh_list(&t, 0, true, 101, got, 4), 1);
-	assert_memory_equal(got[0].mac, mac2, 6);
+	note(&t, mac1, 11, 100);
+	note(&t, mac1, 22, 101);
+	assert_int_equal(vb_neigh_list(&t, 101, got), 2);
+	assert_memory_equal(got[1].mac, mac2, 6);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(got[i].origin, 22);
 	vb_neigh_fini(&t);
 }
 
 static void the_old_is_not_told(void **state)
 {
-	struct vb_neigh a = neighbour(4, mac1, 1), got[4];
+	struct vb_neigh a = neighbour(4, mac1, 1);
 	struct vb_neigh_table t;
 
 	(void)state;
 	assert_int_equal(vb_neigh_init(&t, NULL), 0);
 	hear(&t, &a, 11, 100);
-	assert_int_equal(vb_neigh_list(&t, 0, true, 100 + VB_NEIGH_AGE_S, got, 4), 1);
-	assert_int_equal(vb_neigh_list(&t, 0, true, 101 + VB_NEIGH_AGE_S, got, 4), 0);
+	note(&t, mac2, 11, 101);
+	assert_int_equal(vb_neigh_list(&t, 100 + VB_NEIGH_AGE_S, got), 2);
+	assert_int_equal(vb_neigh_list(&t, 101 + VB_NEIGH_AGE_S, got), 1);
+	assert_memory_equal(got[0].mac, mac2, 6);
 	vb_neigh_fini(&t);
+}
+
+static void hear_number(struct vb_neigh_table *t, uint32_t number, uint32_t origin, uint32_t now)
+{
+	struct vb_neigh a = neighbour(4, mac1, 1);
+	uint8_t mac[6] = {2, 0};
+
+	memcpy(a.ip, &number, 4);
+	a.ip[3] = 10;
+	hear(t, &a, origin, now);
+	memcpy(mac + 2, &number, 4);
+	note(t, mac, origin, now);
+}
+
+static uint32_t count(struct vb_neigh_table *t, uint32_t origin, uint32_t now)
+{
+	uint32_t n = vb_neigh_list(t, now, got), found = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		found += got[i].origin == origin;
+	return found;
 }
 
 static void many_make_room_for_the_new(void **state)
 {
-	static struct vb_neigh got[VB_NEIGH_ENTRIES + 1];
 	struct vb_neigh_table t;
-	uint32_t n;
 
 	(void)state;
 	assert_int_equal(vb_neigh_init(&t, NULL), 0);
-	for (uint32_t i = 0; i < 4 * VB_NEIGH_ENTRIES; i++) {
-		struct vb_neigh a = neighbour(4, mac1, 1);
-
-		memcpy(a.ip, &i, 4);
-		a.ip[3] = 10;
-		hear(&t, &a, 1, 100 + i / 8);
-	}
-	n = vb_neigh_list(&t, 0, true, 1000, got, VB_NEIGH_ENTRIES + 1);
-	assert_in_range(n, VB_NEIGH_ENTRIES * 9 / 10, VB_NEIGH_ENTRIES);
+	for (uint32_t i = 0; i < 4 * VB_NEIGH_MAX; i++)
+		hear_number(&t, i, 1, 100 + i / 8);
+	assert_in_range(count(&t, 1, 1200), VB_NEIGH_MAX * 9 / 10, VB_NEIGH_MAX);
+	/* The latest are among them. */
+	for (uint32_t i = 0; i < VB_NEIGH_MAX; i++)
+		assert_true(got[i].seen_s > 100 + 2 * VB_NEIGH_MAX / 8);
 	vb_neigh_fini(&t);
+}
+
+static void who_invents_addresses_does_not_wipe_out_the_others(void **state)
+{
+	uint32_t before, flooder = 2, victim = 1;
+	struct vb_neigh_table t;
+
+	(void)state;
+	assert_int_equal(vb_neigh_init(&t, NULL), 0);
+	for (uint32_t i = 0; i < 100; i++)
+		hear_number(&t, i, victim, 100);
+	before = count(&t, victim, 100);
+	assert_in_range(before, 190, 200);
+	for (uint32_t i = 1000; i < 1000 + 10 * VB_NEIGH_MAX; i++)
+		hear_number(&t, i, flooder, 200);
+	assert_in_range(count(&t, flooder, 200), VB_NEIGH_MAX / 2, VB_NEIGH_MAX);
+	assert_int_equal(count(&t, victim, 200), before);
+	vb_neigh_fini(&t);
+}
+
+static void an_origin_of_several_stations_is_marked(void **state)
+{
+	struct vb_neigh_table t;
+
+	(void)state;
+	assert_int_equal(vb_neigh_init(&t, NULL), 0);
+	hear_number(&t, 1, 11, 100);
+	hear_number(&t, 2, 22, 100);
+	vb_neigh_share(&t, 11);
+	assert_int_equal(vb_neigh_list(&t, 100, got), 4);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(got[i].shared, got[i].origin == 11);
+	vb_neigh_fini(&t);
+}
+
+static void the_gone_are_forgotten(void **state)
+{
+	struct vb_neigh_table t;
+
+	(void)state;
+	assert_int_equal(vb_neigh_init(&t, NULL), 0);
+	hear_number(&t, 1, 11, 100);
+	hear_number(&t, 2, 22, 100);
+	vb_neigh_forget(&t, 11);
+	assert_int_equal(count(&t, 11, 100), 0);
+	assert_int_equal(count(&t, 22, 100), 2);
+	vb_neigh_fini(&t);
+}
+
+/* RFC 903, and as QEMU announces a guest that has moved. */
+static void a_mac_is_announced_by_rarp(void **state)
+{
+	static const uint8_t wanted[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1,
+		0x80, 0x35,		   /* to all */
+		0, 1, 0x08, 0, 6, 4, 0, 3, /* request reverse */
+		2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0};
+	const struct vb_neigh n = neighbour(0, mac1, 0);
+	uint8_t buf[VB_NEIGH_FRAME];
+	struct rte_mbuf m = packet(buf, &n);
+
+	(void)state;
+	assert_int_equal(m.data_len, sizeof(wanted));
+	assert_memory_equal(buf, wanted, sizeof(wanted));
+	assert_false(vb_neigh_wants(&m));
 }
 
 static void a_file_outlives_its_table(void **state)
 {
-	struct vb_neigh a = neighbour(4, mac1, 1), got[4];
+	struct vb_neigh a = neighbour(4, mac1, 1);
 	char path[] = "/tmp/vb-neigh-XXXXXX";
 	struct vb_neigh_table t;
 	struct stat st;
+	uint64_t magic;
 	int fd = mkstemp(path);
 
 	(void)state;
 	assert_int_equal(vb_neigh_init(&t, path), 0);
 	hear(&t, &a, 11, 100);
+	note(&t, mac2, 11, 100);
 	vb_neigh_fini(&t);
 	assert_int_equal(vb_neigh_init(&t, path), 0);
-	assert_int_equal(vb_neigh_list(&t, 0, true, 100, got, 4), 1);
+	assert_int_equal(vb_neigh_list(&t, 100, got), 2);
+	vb_neigh_fini(&t);
+
+	/* Of another version, though of the same size. */
+	assert_int_equal(pread(fd, &magic, 8, 0), 8);
+	magic ^= 1ULL << 48;
+	assert_int_equal(pwrite(fd, &magic, 8, 0), 8);
+	assert_int_equal(vb_neigh_init(&t, path), 0);
+	assert_int_equal(vb_neigh_list(&t, 100, got), 0);
+	hear(&t, &a, 11, 100);
+	note(&t, mac2, 11, 100);
 	vb_neigh_fini(&t);
 
 	/* Cut off, or garbage: begun anew, or the damaged entry is passed over. */
@@ -141,12 +248,12 @@ static void a_file_outlives_its_table(void **state)
 	for (off_t at = 8; at < st.st_size; at += 36)
 		assert_int_equal(pwrite(fd, "\xde\xad\xbe\xef", 4, at), 4);
 	assert_int_equal(vb_neigh_init(&t, path), 0);
-	assert_int_equal(vb_neigh_list(&t, 0, true, 100, got, 4), 0);
+	assert_int_equal(vb_neigh_list(&t, 100, got), 0);
 	hear(&t, &a, 11, 100);
 	vb_neigh_fini(&t);
 	assert_int_equal(ftruncate(fd, 100), 0);
 	assert_int_equal(vb_neigh_init(&t, path), 0);
-	assert_int_equal(vb_neigh_list(&t, 0, true, 100, got, 4), 0);
+	assert_int_equal(vb_neigh_list(&t, 100, got), 0);
 	vb_neigh_fini(&t);
 	close(fd);
 	unlink(path);
@@ -227,10 +334,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(announcements_say_what_was_known),
-		cmocka_unit_test(others_are_listed),
+		cmocka_unit_test(all_are_listed_with_their_origin),
 		cmocka_unit_test(the_latest_word_counts),
 		cmocka_unit_test(the_old_is_not_told),
 		cmocka_unit_test(many_make_room_for_the_new),
+		cmocka_unit_test(who_invents_addresses_does_not_wipe_out_the_others),
+		cmocka_unit_test(an_origin_of_several_stations_is_marked),
+		cmocka_unit_test(the_gone_are_forgotten),
+		cmocka_unit_test(a_mac_is_announced_by_rarp),
 		cmocka_unit_test(a_file_outlives_its_table),
 		cmocka_unit_test(a_bad_path_is_an_error),
 		cmocka_unit_test(lies_are_not_believed),

@@ -64,6 +64,15 @@ static void end_push(const struct vb_ctx *ctx, const struct vb_node *node, uint1
 	rte_pktmbuf_free_bulk(pkts + taken, n - taken);
 }
 
+static uint32_t ups; /* of ends' edges */
+
+static void end_edge_up(struct vb_brick *brick, uint16_t edge)
+{
+	(void)brick;
+	(void)edge;
+	ups++;
+}
+
 static void end_quiesce(struct vb_brick *brick)
 {
 	(void)brick;
@@ -93,6 +102,7 @@ static const struct vb_brick_ops end_ops = {
 	.polled = true,
 	.pull = end_pull,
 	.push = end_push,
+	.edge_up = end_edge_up,
 	.quiesce = end_quiesce,
 	.fini = end_fini,
 };
@@ -391,8 +401,8 @@ static void a_switch_announces_its_neighbours_over_it(void **state)
 	vb_neigh_frame(&n, rte_pktmbuf_mtod(m, uint8_t *));
 	push_into(sw, join(sw, guest.brick), &m, 1);
 	sent = dead_end(sw, &nic);
-	assert_int_equal(rte_ring_count(sent), 1);
-	assert_int_equal(stats(nic).to_peer_packets, 1);
+	assert_int_equal(rte_ring_count(sent), 2);
+	assert_int_equal(stats(nic).to_peer_packets, 2);
 	dead_end_free(sent, nic);
 	assert_int_equal(vb_brick_destroy(guest.brick), 0);
 	assert_int_equal(vb_brick_destroy(sw), 0);
@@ -465,17 +475,22 @@ static void assert_event(enum vb_event_kind kind, enum vb_fault fault)
 static void a_lost_link_is_a_fault_until_it_is_back(void **state)
 {
 	struct vb_event event;
+	uint32_t before = ups;
 
 	(void)state;
-	driver_says(RTE_ETH_EVENT_INTR_LSC); /* as at the start: no news */
+	driver_says(RTE_ETH_EVENT_INTR_LSC); /* as at the start: no fault */
 	assert_int_equal(vb_events(&event, 1), 0);
+	assert_int_equal(ups, before + 1);
 	assert_int_equal(rte_eth_dev_set_link_down(0), 0);
 	driver_says(RTE_ETH_EVENT_INTR_LSC);
 	driver_says(RTE_ETH_EVENT_INTR_LSC);
 	assert_event(VB_EVENT_FAULT, VB_FAULT_LINK_DOWN);
 	assert_int_equal(vb_events(&event, 1), 0);
+	assert_int_equal(ups, before + 1);
+	/* Who is joined to it is told: the switch at the wire's other end may have forgotten. */
 	assert_int_equal(rte_eth_dev_set_link_up(0), 0);
 	driver_says(RTE_ETH_EVENT_INTR_LSC);
+	assert_int_equal(ups, before + 2);
 	assert_event(VB_EVENT_FAULT_CLEARED, VB_FAULT_NONE);
 }
 

@@ -440,6 +440,28 @@ static void a_remote_that_leaves_is_forgotten(void **state)
 	close(wire);
 }
 
+/* What was told when the edge came up, nobody was there to hear. */
+static void the_first_remotes_hear_who_is_here(void **state)
+{
+	static const uint8_t rarp[] = {8, 0, 0, 0, VNI >> 16, VNI >> 8, VNI & 0xff, 0, 0xff, 0xff,
+		0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 4, 0x80, 0x35};
+	int wire = wire_open("127.0.0.3");
+	struct pollfd ready = {.fd = wire, .events = POLLIN};
+	uint8_t got[128];
+	struct site late;
+
+	(void)state;
+	site_create(&late, "127.0.0.4", VNI);
+	says(&late, EVERYBODY, 4, 60);
+	harness_wait(dropped(&late, VB_DROP_NO_PEER) == 1);
+	SET_REMOTES(&late, "127.0.0.3");
+	assert_int_equal(poll(&ready, 1, 10000), 1);
+	assert_int_equal(recv(wire, got, sizeof(got), 0), 8 + 60);
+	assert_memory_equal(got, rarp, sizeof(rarp));
+	site_destroy(&late);
+	close(wire);
+}
+
 static void dead_remotes_cost_the_others_nothing(void **state)
 {
 	(void)state;
@@ -712,6 +734,7 @@ int main(void)
 		T(flows_are_told_apart_outside),
 		T(without_remotes_frames_have_nowhere_to_go),
 		T(a_remote_that_leaves_is_forgotten),
+		T(the_first_remotes_hear_who_is_here),
 		T(dead_remotes_cost_the_others_nothing),
 		T(without_buffers_packets_are_lost_by_name),
 		T(remotes_that_stay_feel_no_change),

@@ -182,7 +182,10 @@ class DpdkDatapath(base.Datapath):
         self._ports.add(port, offer, switch)
 
     def port_remove(self, id: str) -> None:
-        self._ports.remove(id)
+        port = self._ports.remove(id)
+        _, switch = self._network(port.network)
+        # Whoever gets its id next is somebody else.
+        lib.vb_switch_forget(switch, shape.vhost(id).encode())
 
     def port_update(self, port: Port) -> None:
         self._ports.update(port)

@@ -91,11 +91,13 @@ class Ports:
             raise
         self._served[port.id] = _Served(port, vhost, antispoof)
 
-    def remove(self, id: str) -> None:
+    def remove(self, id: str) -> Port:
+        """Return what it was."""
         served = self._find(id)
         dpdk_c.destroy(served.vhost, f"port {id}")
         del self._served[id]
         dpdk_c.destroy(served.antispoof, f"port {id}")
+        return served.port
 
     def update(self, port: Port) -> None:
         served = self._find(port.id)
