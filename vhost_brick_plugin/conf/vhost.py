@@ -35,6 +35,13 @@ OPTS = [
         default="0660",
         help="File mode of those sockets. Who may write to one can take the guest's place.",
     ),
+    cfg.ListOpt(
+        "peer_users",
+        default=[],
+        help="Users, by name or number, whose processes may be at the other end of a vhost-user "
+        "socket, in either mode: those that QEMU runs as (libvirt-qemu on Debian, and root if "
+        "libvirt connects for it). Empty: whoever the rights of the socket let.",
+    ),
     cfg.StrOpt(
         "default_mode",
         default=Mode.CLIENT.value,

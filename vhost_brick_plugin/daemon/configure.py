@@ -74,8 +74,12 @@ def resolve(conf: cfg.ConfigOpts) -> Settings:
     except ValueError as e:
         raise errors.ConfigError(f"[dpdk]: {e}") from None
     api_socket = _api_socket(conf.daemon.api_socket)
-    # Where the API socket is: a tmpfs, and as much the daemon's own.
-    options = dataclasses.replace(options, runtime_dir=os.path.dirname(api_socket))
+    options = dataclasses.replace(
+        options,
+        # Where the API socket is: a tmpfs, and as much the daemon's own.
+        runtime_dir=os.path.dirname(api_socket),
+        peer_uids=tuple(_uid("[vhost] peer_users", user) for user in conf.vhost.peer_users if user),
+    )
     return Settings(
         state_dir=_absolute("[daemon] state_dir", conf.daemon.state_dir),
         api_socket=api_socket,

@@ -30,6 +30,8 @@ class Options:
     :ivar nics: DPDK's devargs of each nic, by its name.
     :ivar runtime_dir: a directory on a tmpfs for what should outlive the process,
         but not the host; empty: nothing is kept.
+    :ivar peer_uids: users whose processes may be at the other end of a vhost-user socket;
+        empty: the socket's rights decide.
     :ivar standby: start as one that follows another process, until it takes over.
     """
 
@@ -43,6 +45,7 @@ class Options:
     mac_table_size: int = 4096
     mac_ageing_s: int = 300
     runtime_dir: str = ""
+    peer_uids: tuple[int, ...] = ()
     standby: bool = False
 
     def devargs(self, nic: str) -> str:

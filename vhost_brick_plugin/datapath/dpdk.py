@@ -53,6 +53,7 @@ class DpdkDatapath(base.Datapath):
         self._uplinks = Uplinks(self._options, self._log)
         self._ports = Ports()
         self._dormant = False
+        self._peer_uids: Any = None
 
     # -- life --
 
@@ -90,6 +91,9 @@ class DpdkDatapath(base.Datapath):
         native.control_cores, native.nb_control_cores = control, len(options.control_cores)
         native.nb_mbufs = options.mbufs
         native.standby = options.standby
+        # C reads them as long as it runs.
+        self._peer_uids = ffi.new("uint32_t[]", list(options.peer_uids))
+        native.peer_uids, native.nb_peer_uids = self._peer_uids, len(options.peer_uids)
         return int(lib.vb_start(native))
 
     def stop(self) -> None:
