@@ -17,6 +17,10 @@ class Counters:
     from_peer_bytes: int = param("Bytes in them.")
     to_peer_packets: int = param("Packets given to the guest (or the kernel interface).")
     to_peer_bytes: int = param("Bytes in them.")
+    made_packets: int = param(
+        "Packets that bricks made themselves: further copies of flooded ones, announcements.",
+        default=0,
+    )
     drops: Mapping[str, int] = param("Packets dropped, by the reason's name; zeros left out.")
 
 

@@ -53,6 +53,7 @@ static struct telling telling_over(const struct newcomer *new, uint16_t edge)
 
 static void flush(struct telling *t)
 {
+	vb_count(&vb_row(&t->ctx, t->node->brick)->made_packets, t->nb_pkts);
 	if (t->nb_pkts > 0)
 		vb_push(&t->ctx, t->node, t->edge, t->pkts, t->nb_pkts);
 	t->nb_pkts = 0;

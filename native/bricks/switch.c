@@ -113,6 +113,7 @@ static void flood(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t
 	}
 	for (uint16_t i = 0; receivers > 1 && i < n; i++)
 		share(pkts[i], receivers - 1);
+	vb_count(&vb_row(ctx, node->brick)->made_packets, (uint64_t)(receivers - 1) * n);
 	left = receivers;
 	for (uint16_t e = 0; left > 0; e++) {
 		struct rte_mbuf *copy[VB_BURST];

@@ -100,6 +100,7 @@ static void announce(struct vhost_session *s, const uint8_t *mac)
 	if (m == NULL)
 		return;
 	pthread_mutex_lock(&vb_lock);
+	vb_count(&vb_row(&ctx, s->port->brick)->made_packets, 1);
 	vb_push(&ctx, &vb_graph_snapshot()->nodes[s->port->brick->node], s->edge, &m, 1);
 	pthread_mutex_unlock(&vb_lock);
 }

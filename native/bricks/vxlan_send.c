@@ -104,6 +104,7 @@ static void send_frame(struct vxlan_state *vx, struct rte_mbuf *m, uint16_t segs
 	for (uint32_t i = 0; i < remotes->nb_slots; i++)
 		if (vxlan_remotes_has(remotes, i))
 			send_copy(vx, flow, iov, 1 + segs, i);
+	vb_count(&vx->port.row->made_packets, remotes->n - 1);
 }
 
 /* Send a frame or drop it. */

@@ -86,6 +86,7 @@ void vb_brick_stats(struct vb_brick *brick, struct vb_stats *out)
 		out->from_peer_bytes += vb_count_read(&row->from_peer_bytes);
 		out->to_peer_packets += vb_count_read(&row->to_peer_packets);
 		out->to_peer_bytes += vb_count_read(&row->to_peer_bytes);
+		out->made_packets += vb_count_read(&row->made_packets);
 		for (uint32_t d = 0; d < VB_DROPS; d++)
 			out->drops[d] += vb_count_read(&row->drops[d]);
 	}

@@ -46,6 +46,7 @@ struct vb_counters {
 	uint64_t from_peer_bytes;
 	uint64_t to_peer_packets;
 	uint64_t to_peer_bytes;
+	uint64_t made_packets;
 	uint64_t drops[VB_DROPS_MAX];
 } __rte_cache_aligned;
 

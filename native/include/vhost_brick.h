@@ -242,13 +242,16 @@ const char *vb_vhost_fault(struct vb_brick *brick);
 int vb_brick_destroy(struct vb_brick *brick);
 
 /* "Peer" is the host's side of a brick: the guest, or the kernel interface.
- * A switch, trunk or antispoof has none and uses only the drops.
+ * A switch, trunk or antispoof has none and uses only the drops.  What a brick makes
+ * itself are copies of flooded packets, beyond the first, and announcements; so over all
+ * bricks at rest from_peer + made = to_peer + drops.
  */
 struct vb_stats {
 	uint64_t from_peer_packets;
 	uint64_t from_peer_bytes;
 	uint64_t to_peer_packets;
 	uint64_t to_peer_bytes;
+	uint64_t made_packets;
 	uint64_t drops[VB_DROPS_MAX];
 };
 

@@ -65,9 +65,14 @@ static void unknown_goes_to_all_others(void **state)
 
 static void known_goes_where_it_was_seen(void **state)
 {
+	struct vb_stats before, after;
+
 	(void)state;
+	vb_brick_stats(sw, &before);
 	send(0, 9, 1);
 	send(2, 1, 3);
+	vb_brick_stats(sw, &after);
+	assert_int_equal(after.made_packets - before.made_packets, 1);
 	assert_int_equal(sink_empty(&sinks[0]), 1);
 	assert_int_equal(sink_empty(&sinks[1]), 1); /* the first, flooded */
 	assert_int_equal(sink_empty(&sinks[2]), 1);

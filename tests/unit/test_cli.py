@@ -231,6 +231,7 @@ def test_port_stats(daemon: StubDaemon, run: Run) -> None:
         "from_peer_bytes": 60,
         "to_peer_packets": 2,
         "to_peer_bytes": 120,
+        "made_packets": 0,
         "drops": {"ring_full": 3},
     }
 

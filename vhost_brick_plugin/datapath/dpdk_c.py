@@ -90,5 +90,6 @@ def counters(brick: Any) -> Counters:
         from_peer_bytes=raw.from_peer_bytes,
         to_peer_packets=raw.to_peer_packets,
         to_peer_bytes=raw.to_peer_bytes,
+        made_packets=raw.made_packets,
         drops={name: int(raw.drops[i]) for i, name in enumerate(DROPS) if raw.drops[i]},
     )
