@@ -124,6 +124,8 @@ class Dormant:
         timeline.mark("exit")
         self._engine.restore(self._state)
         timeline.mark("uplinks")
+        # The kernel takes its time for that, and nobody shall wait for it.
+        self.thread.submit(self.view.close)
         return Booted(
             settings=self.settings,
             locks=(lock,),
@@ -151,7 +153,6 @@ class Dormant:
         else:
             if state is not None:
                 self._have(state)
-        self.view.close()
 
     def _have(self, state: State) -> None:
         self._state = state

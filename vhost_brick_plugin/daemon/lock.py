@@ -3,6 +3,10 @@
 
 flock(2) locks: the kernel lets go of them when their holder dies, however it
 dies, so none is ever stale.  The files stay; only the locks on them matter.
+
+Linux closes the files of a dead process from the highest descriptor down, and to
+free the packet buffers' memory, which is such a file too, takes tens of
+milliseconds.  So a lock has a high descriptor: who waits for it need not wait for that.
 """
 
 from __future__ import annotations
@@ -11,6 +15,9 @@ import fcntl
 import os
 
 from vhost_brick_plugin import errors
+
+_HIGH = 4096
+"""Above what is opened early; higher still would cost memory for the table of descriptors."""
 
 
 class Lock:
@@ -25,7 +32,7 @@ class Lock:
 
     def __init__(self, path: str, what: str, *, wait: bool = False) -> None:
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._fd = _raised(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         except OSError as e:
             raise errors.StateError(
                 f"cannot lock {what}: {path}: {e.strerror}",
@@ -52,3 +59,13 @@ class Lock:
     def _read(self) -> int:
         text = os.pread(self._fd, 32, 0).strip()
         return int(text) if text.isdigit() else 0
+
+
+def _raised(fd: int) -> int:
+    """Return a copy of *fd* with a high number in its place, or itself if there can be none."""
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    except OSError:
+        return fd
+    os.close(fd)
+    return high
