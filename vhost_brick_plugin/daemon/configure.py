@@ -78,7 +78,9 @@ def resolve(conf: cfg.ConfigOpts) -> Settings:
         options,
         # Where the API socket is: a tmpfs, and as much the daemon's own.
         runtime_dir=os.path.dirname(api_socket),
-        peer_uids=tuple(_uid("[vhost] peer_users", user) for user in conf.vhost.peer_users if user),
+        peer_uids=tuple(
+            _uid("[vhost] peer_users", user) for user in conf.vhost.peer_users if user
+        ),
     )
     return Settings(
         state_dir=_absolute("[daemon] state_dir", conf.daemon.state_dir),
