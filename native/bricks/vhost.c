@@ -334,8 +334,3 @@ const char *vb_vhost_fault(struct vb_brick *brick)
 
 	return vb_fault_name(__atomic_load_n(&port->fault, __ATOMIC_RELAXED));
 }
-
-int64_t vb_vhost_busy(void)
-{
-	return (int64_t)vhost_loop_busy_ns();
-}

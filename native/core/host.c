@@ -19,6 +19,7 @@
 
 #include "core/graph.h"
 #include "core/runtime.h"
+#include "core/watchdog.h"
 
 #define RING 1024
 
@@ -34,6 +35,7 @@ static struct {
 	int wake;
 	uint32_t generation; /* of the set of watched fds */
 	struct vb_host_port *ports;
+	struct vb_pulse pulse;
 } host = {.lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP, .epoll = -1, .wake = -1};
 
 /* ---- workers ---- */
@@ -118,17 +120,21 @@ static void *host_main(void *arg)
 {
 	struct epoll_event events[64];
 
+	vb_pulse_start(&host.pulse, "the host thread");
 	for (;;) {
 		uint32_t generation;
 		bool more;
 		int n;
 
+		vb_pulse_work(&host.pulse);
 		pthread_rwlock_rdlock(&host.lock);
 		generation = host.generation;
 		more = send_or_sleep();
 		pthread_rwlock_unlock(&host.lock);
 
+		vb_pulse_idle(&host.pulse);
 		n = epoll_wait(host.epoll, events, RTE_DIM(events), more ? 0 : -1);
+		vb_pulse_work(&host.pulse);
 		__atomic_store_n(&host.sleeping, false, __ATOMIC_RELAXED);
 
 		pthread_rwlock_rdlock(&host.lock);

@@ -24,6 +24,7 @@
 #include "core/event.h"
 #include "core/graph.h"
 #include "core/tsc.h"
+#include "core/watchdog.h"
 #include "core/worker.h"
 #include "vhost/guard.h"
 
@@ -156,6 +157,8 @@ int vb_start(const struct vb_options *o)
 		ret = vb_event_init();
 	if (ret == 0 && !vb_standby)
 		ret = vb_workers_start(nb_workers, worker_cores);
+	if (ret == 0 && o->watchdog_ms > 0)
+		ret = vb_watchdog_start(o->watchdog_ms);
 	return ret;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A worker's round: take the snapshot, pull every brick on its poll list, say
- * that it holds nothing any more (quiescent).  Each round leaves a time stamp,
- * the sign of life that the watchdog looks for.
+ * that it holds nothing any more (quiescent).  Each round is a beat of its pulse
+ * (watchdog.h).
  *
  * After a while without a packet a worker naps between its rounds, the longer the
  * longer it has been idle, so that an idle datapath does not starve a small host.
@@ -14,10 +14,12 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_pause.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <time.h>
 
 #include "core/graph.h"
+#include "core/watchdog.h"
 
 /* Without a packet for so long a worker starts to nap between its rounds: a
  * fiftieth of its idle time, within bounds.  The longest is what the first packet
@@ -33,9 +35,10 @@ struct worker {
 	uint64_t busy_polls;
 	uint64_t busy_cycles;
 	uint64_t started;
-	uint64_t alive; /* TSC at the start of its latest round */
 	int32_t core;
 	struct vb_ctx ctx;
+	struct vb_pulse pulse;
+	char name[16];
 } __rte_cache_aligned;
 
 static struct worker workers[VB_WORKERS_MAX];
@@ -73,7 +76,7 @@ static void run(struct worker *w, uint64_t hz)
 	while (!__atomic_load_n(&stopping, __ATOMIC_RELAXED)) {
 		uint64_t start = now, idle_ns;
 
-		__atomic_store_n(&w->alive, start, __ATOMIC_RELAXED);
+		vb_pulse_work(&w->pulse);
 		w->ctx.now_s = start / hz;
 		vb_count(&w->polls, 1);
 		if (poll_all(&w->ctx, vb_graph_snapshot()) > 0) {
@@ -99,9 +102,12 @@ static int worker_main(void *arg)
 
 	/* Without it the kernel stretches a nap by 50 us. */
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+	snprintf(w->name, sizeof(w->name), "worker %u", w->ctx.worker);
+	vb_pulse_start(&w->pulse, w->name);
 	vb_graph_online(w->ctx.worker);
 	run(w, rte_get_tsc_hz());
 	vb_graph_offline(w->ctx.worker);
+	vb_pulse_idle(&w->pulse);
 	return 0;
 }
 
@@ -117,7 +123,7 @@ int vb_workers_start(uint32_t nb, const int32_t *cores)
 		if (i == nb)
 			break;
 		w->core = cores[i];
-		w->started = w->alive = rte_rdtsc();
+		w->started = rte_rdtsc();
 		w->ctx = (struct vb_ctx){.worker = i, .nb_workers = nb};
 		if (rte_eal_remote_launch(worker_main, w, lcore) != 0)
 			return -EIO;
@@ -146,15 +152,4 @@ int vb_worker_stats(uint32_t worker, struct vb_worker_stats *out)
 		.core = w->core,
 	};
 	return 0;
-}
-
-int64_t vb_worker_silence(uint32_t worker)
-{
-	uint64_t alive, now;
-
-	if (worker >= nb_workers)
-		return -ENOENT;
-	alive = vb_count_read(&workers[worker].alive);
-	now = rte_rdtsc();
-	return now <= alive ? 0 : (double)(now - alive) * 1e9 / rte_get_tsc_hz();
 }

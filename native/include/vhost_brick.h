@@ -52,6 +52,10 @@ struct vb_options {
 	 * vb_take_over().
 	 */
 	bool standby;
+	/* End the process (abort) when a worker, or another thread that guests depend on,
+	 * hangs for longer; 0: never.
+	 */
+	uint32_t watchdog_ms;
 };
 
 /* Start DPDK, the packet buffers, the workers and the event queue.
@@ -280,12 +284,6 @@ struct vb_worker_stats {
 
 /* Return -ENOENT beyond the last worker. */
 int vb_worker_stats(uint32_t worker, struct vb_worker_stats *out);
-
-/* Nanoseconds since worker gave its last sign of life; -ENOENT beyond the last. */
-int64_t vb_worker_silence(uint32_t worker);
-
-/* Nanoseconds the vhost thread has been at its present event; 0: it waits for one. */
-int64_t vb_vhost_busy(void);
 
 /* ---- two processes: one serves, the other stands by ---- */
 

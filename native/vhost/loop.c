@@ -13,6 +13,7 @@
 
 #include "core/clock.h"
 #include "core/runtime.h"
+#include "core/watchdog.h"
 
 #define MS 1000000ULL
 
@@ -24,7 +25,7 @@ static struct {
 	int epoll;
 	struct vhost_source wake;
 	struct vhost_timer *timers;
-	uint64_t busy_since; /* atomic; 0: the thread waits */
+	struct vb_pulse pulse;
 } loop = {
 	.turn = PTHREAD_MUTEX_INITIALIZER,
 	.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -78,7 +79,7 @@ static int turn(void)
 	uint64_t now = vb_monotonic_ns();
 	struct epoll_event event;
 
-	__atomic_store_n(&loop.busy_since, now, __ATOMIC_RELAXED);
+	vb_pulse_work(&loop.pulse);
 	while (expire_one(now))
 		;
 	if (epoll_wait(loop.epoll, &event, 1, 0) == 1) {
@@ -86,7 +87,7 @@ static int turn(void)
 
 		source->ready(source);
 	}
-	__atomic_store_n(&loop.busy_since, 0, __ATOMIC_RELAXED);
+	vb_pulse_idle(&loop.pulse);
 	return until_next(vb_monotonic_ns());
 }
 
@@ -94,6 +95,7 @@ static void *loop_main(void *arg)
 {
 	struct pollfd any = {.fd = loop.epoll, .events = POLLIN};
 
+	vb_pulse_start(&loop.pulse, "the vhost thread");
 	for (;;) {
 		int timeout_ms;
 
@@ -175,12 +177,4 @@ void vhost_timer_clear(struct vhost_timer *timer)
 	if (timer->next != NULL)
 		timer->next->pprev = timer->pprev;
 	timer->pprev = NULL;
-}
-
-uint64_t vhost_loop_busy_ns(void)
-{
-	uint64_t since = __atomic_load_n(&loop.busy_since, __ATOMIC_RELAXED);
-	uint64_t now = vb_monotonic_ns();
-
-	return since == 0 || now < since ? 0 : now - since;
 }

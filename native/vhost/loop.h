@@ -40,7 +40,4 @@ void vhost_loop_unwatch(struct vhost_source *source);
 void vhost_timer_set(struct vhost_timer *timer, uint64_t due);
 void vhost_timer_clear(struct vhost_timer *timer);
 
-/* Nanoseconds for which the thread has been at one event; 0: it waits.  Any thread. */
-uint64_t vhost_loop_busy_ns(void);
-
 #endif

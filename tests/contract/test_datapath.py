@@ -93,10 +93,6 @@ def test_info_is_text(datapath: Datapath) -> None:
     assert info["nics"] == "ring0, ring1"
 
 
-def test_nothing_is_stalled(datapath: Datapath) -> None:
-    assert list(datapath.stalled(60)) == []
-
-
 def test_there_is_a_worker(datapath: Datapath) -> None:
     assert [w.worker for w in datapath.worker_stats()] == [0]
 

@@ -175,7 +175,7 @@ class Daemon:
 
     def kill9(self) -> None:
         """End it as a crash would, and wait until it is gone."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self.wait()
 
     def restart(self) -> None:
@@ -185,7 +185,7 @@ class Daemon:
 
     def stop(self) -> int:
         """End it in good order and return its exit status."""
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         return self.wait()
 
     def wait(self, timeout: float = STOP_TIMEOUT) -> int:
@@ -214,7 +214,8 @@ class Daemon:
         assert self.process
         return self.process.pid
 
-    def _signal(self, number: int) -> None:
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
         assert self.process
         self.process.send_signal(number)
 

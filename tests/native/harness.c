@@ -11,7 +11,7 @@
 
 static bool started;
 
-void harness_start(uint32_t nb_workers)
+void harness_start_watched(uint32_t nb_workers, uint32_t watchdog_ms)
 {
 	static const char *const args[] = {"--no-huge", "--no-shconf", "-m", "128", "--no-pci",
 		"--no-telemetry", "--iova-mode=va", "--log-level=*:error"};
@@ -20,6 +20,7 @@ void harness_start(uint32_t nb_workers)
 		.nb_eal_args = sizeof(args) / sizeof(args[0]),
 		.nb_workers = nb_workers,
 		.nb_mbufs = 4096,
+		.watchdog_ms = watchdog_ms,
 	};
 
 	if (started)
@@ -27,6 +28,11 @@ void harness_start(uint32_t nb_workers)
 	memset(options.worker_cores, 0xff, sizeof(options.worker_cores));
 	assert_int_equal(vb_start(&options), 0);
 	started = true;
+}
+
+void harness_start(uint32_t nb_workers)
+{
+	harness_start_watched(nb_workers, 0);
 }
 
 struct rte_mbuf *harness_frame(uint8_t dst, uint8_t src, uint16_t len)

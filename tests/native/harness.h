@@ -18,6 +18,9 @@
 /* Start the runtime once, without hugepages, with nb_workers unpinned workers. */
 void harness_start(uint32_t nb_workers);
 
+/* The same, with a watchdog. */
+void harness_start_watched(uint32_t nb_workers, uint32_t watchdog_ms);
+
 /* A frame of len bytes with these addresses' last bytes (the rest is 02:00:...). */
 struct rte_mbuf *harness_frame(uint8_t dst, uint8_t src, uint16_t len);
 

@@ -44,6 +44,15 @@ OPTS = [
         "option and the same 'state_dir' and 'api_socket' replace each other for ever. The "
         "standby has 'memory_mb' of its own.",
     ),
+    cfg.IntOpt(
+        "watchdog_s",
+        default=2,
+        min=0,
+        max=3600,
+        help="Seconds after which the daemon ends itself, to be started again, when a thread that "
+        "guests depend on hangs: guests recover from that, and not from a datapath that hangs. "
+        "0: never, for work with a debugger.",
+    ),
     cfg.StrOpt(
         "datapath",
         default="dpdk",

@@ -73,7 +73,7 @@ class App:
         self._facts = await self._on_thread(self._booted.datapath.info)
         control = server.Server(settings.api_socket, self._dispatcher(), self._hub)
         await control.start(self._listener)
-        works = (self._retry(), watchdog.watch(self._stalled))
+        works = (self._retry(), watchdog.show_life(self._booted.thread))
         tasks = [self._in_background(work) for work in works]
         self._watch_events()
         self._announce()
@@ -180,9 +180,6 @@ class App:
             if self._booted.engine.setbacks:
                 await self._on_thread(self._service.retry)
 
-    async def _stalled(self, seconds: float) -> Collection[str]:
-        found: Collection[str] = await self._on_thread(self._booted.datapath.stalled, seconds)
-        return found
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)

@@ -76,6 +76,7 @@ def resolve(conf: cfg.ConfigOpts) -> Settings:
     api_socket = _api_socket(conf.daemon.api_socket)
     options = dataclasses.replace(
         options,
+        watchdog_s=conf.daemon.watchdog_s,
         # Where the API socket is: a tmpfs, and as much the daemon's own.
         runtime_dir=os.path.dirname(api_socket),
         peer_uids=tuple(

@@ -192,10 +192,6 @@ class Service:
         for subject in self._engine.retry(self._desired):
             LOG.info("%s is served now", subject)
 
-    def stalled(self, seconds: float) -> Collection[str]:
-        """Name the datapath's threads without a sign of life for so long."""
-        return self._datapath.stalled(seconds)
-
     def wanted(self) -> State:
         """Return what is stored."""
         return self._desired

@@ -22,7 +22,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -69,7 +69,7 @@ class Standby:
         """
         stop = self._loop.create_task(self._stop.wait())
         turn = asyncio.wrap_future(self._turn)
-        works = (self._mind(timeline), self._follow(), watchdog.watch(self._stalled))
+        works = (self._mind(timeline), self._follow(), watchdog.show_life(self._dormant.thread))
         duties = [self._loop.create_task(work) for work in works]
         threading.Thread(target=self._wait_for_turn, name="turn", daemon=True).start()
         try:
@@ -217,10 +217,6 @@ class Standby:
             await self._on_thread(self._dormant.catch_up)
 
     # -- the rest ------------------------------------------------------------
-
-    async def _stalled(self, seconds: float) -> Collection[str]:
-        found: Collection[str] = await self._on_thread(self._datapath.stalled, seconds)
-        return found
 
     async def _on_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await self._loop.run_in_executor(self._dormant.thread, function, *args)

@@ -28,6 +28,8 @@ class Options:
     :ivar hugepages: whether that memory comes from hugepages; decided, not ``auto``.
     :ivar mbufs: packet buffers in the pool.
     :ivar nics: DPDK's devargs of each nic, by its name.
+    :ivar watchdog_s: seconds that a thread which guests depend on may take for one piece of
+        work before the process ends itself; 0: any number.
     :ivar runtime_dir: a directory on a tmpfs for what should outlive the process,
         but not the host; empty: nothing is kept.
     :ivar peer_uids: users whose processes may be at the other end of a vhost-user socket;
@@ -44,6 +46,7 @@ class Options:
     nics: Mapping[str, str] = dataclasses.field(default_factory=dict)
     mac_table_size: int = 4096
     mac_ageing_s: int = 300
+    watchdog_s: int = 2
     runtime_dir: str = ""
     peer_uids: tuple[int, ...] = ()
     standby: bool = False
@@ -265,10 +268,6 @@ class Datapath(abc.ABC):
     @abc.abstractmethod
     def graph(self) -> GraphResult:
         """Return the graph that the workers run."""
-
-    @abc.abstractmethod
-    def stalled(self, seconds: float) -> Sequence[str]:
-        """Name the threads (workers, vhost events) without a sign of life for so long."""
 
     # -- two processes ---------------------------------------------------------
 

@@ -90,6 +90,7 @@ class DpdkDatapath(base.Datapath):
             native.worker_cores[i] = core
         native.control_cores, native.nb_control_cores = control, len(options.control_cores)
         native.nb_mbufs = options.mbufs
+        native.watchdog_ms = 1000 * options.watchdog_s
         native.standby = options.standby
         # C reads them as long as it runs.
         self._peer_uids = ffi.new("uint32_t[]", list(options.peer_uids))
@@ -238,17 +239,6 @@ class DpdkDatapath(base.Datapath):
 
     def graph(self) -> GraphResult:
         return shape.graph(self._networks, self._uplinks.joined(), self._ports.shapes())
-
-    def stalled(self, seconds: float) -> Sequence[str]:
-        found: list[str] = []
-        worker = 0
-        while (silence := lib.vb_worker_silence(worker)) >= 0:
-            if silence > seconds * 1e9:
-                found.append(f"worker {worker}")
-            worker += 1
-        if lib.vb_vhost_busy() > seconds * 1e9:
-            found.append("vhost thread")
-        return found
 
     # -- two processes --
 

@@ -95,7 +95,6 @@ class FakeDatapath(Datapath):
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._numbers = itertools.count(1)
         self._failures: dict[tuple[str, str], errors.VhostBrickError] = {}
-        self._stalled: tuple[str, ...] = ()
         self._dormant = False
         self._leader: Leader | None = None
         self._follower: Follower | None = None
@@ -236,9 +235,6 @@ class FakeDatapath(Datapath):
         )
         return shape.graph(self._networks, self._uplinks(), ports)
 
-    def stalled(self, seconds: float) -> Sequence[str]:
-        return self._stalled
-
     def abilities(self) -> Abilities:
         return Abilities(features=SUPPORTED, queues=MAX_QUEUE_PAIRS)
 
@@ -318,10 +314,6 @@ class FakeDatapath(Datapath):
     def count(self, id: str, counters: Counters) -> None:
         """Set a port's counters."""
         self._port(id).counters = counters
-
-    def stall(self, *threads: str) -> None:
-        """Let *threads* be stuck; none: let all run again."""
-        self._stalled = threads
 
     def fail(self, method: str, name: str, error: errors.VhostBrickError) -> None:
         """Let *method* raise *error* for *name* until :meth:`mend`."""
