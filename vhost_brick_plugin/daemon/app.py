@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from vhost_brick_plugin import codec
@@ -179,7 +179,6 @@ class App:
             await asyncio.sleep(RETRY_TICK_S)
             if self._booted.engine.setbacks:
                 await self._on_thread(self._service.retry)
-
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
