@@ -26,18 +26,26 @@ NO_NOTIFY = 1
 
 PAGE = 4096
 
+MEMFD_NAME = "vhost-user-test"
+"""Tells the memory of these frontends in the maps of a process."""
+
 _DESCRIPTOR = struct.Struct("<QIHH")
 _USED_ELEMENT = struct.Struct("<II")
 
 
 class GuestMemory:
-    """Shared memory, given out piece by piece."""
+    """Shared memory, given out piece by piece.
 
-    def __init__(self, size: int) -> None:
+    :param sealed: it cannot shrink, as QEMU's; else nobody can forbid that.
+    """
+
+    def __init__(self, size: int, sealed: bool = True) -> None:
         self.size = -(-size // PAGE) * PAGE
-        self.fd = os.memfd_create("vhost-user-test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        flags = os.MFD_CLOEXEC | (os.MFD_ALLOW_SEALING if sealed else 0)
+        self.fd = os.memfd_create(MEMFD_NAME, flags)
         os.ftruncate(self.fd, self.size)
-        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        if sealed:
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
         self.bytes = mmap.mmap(self.fd, self.size)
         # Ring indexes are read by the other side at any time.  struct writes a
         # byte at a time; an item of this view is stored in one go.

@@ -37,6 +37,7 @@ from tests.frontend.protocol import (
     Feature,
     ProtocolError,
     ProtocolFeature,
+    Region,
 )
 from tests.frontend.ring import GUEST_BASE, NEXT, USER_BASE, WRITE, GuestMemory, SplitRing
 
@@ -90,6 +91,9 @@ class Frontend:
     :param listen: this side makes the socket, as QEMU does for Nova.
     :param queues: queue pairs.
     :param features: what to accept where the backend offers it.
+    :param stock: the receive rings are full of buffers from the start.
+    :param sealed: the memory cannot shrink.
+    :ivar connection_class: how messages are carried.
     """
 
     def __init__(
@@ -101,17 +105,23 @@ class Frontend:
         ring_size: int = 256,
         features: int = WANTED,
         timeout: float = 10.0,
+        stock: bool = True,
+        sealed: bool = True,
     ) -> None:
         self.path = str(path)
         self.timeout = timeout
         self.wanted = features | (Feature.MQ if queues > 1 else 0)
         self.acked = Feature(0)
         self.connection: Connection | None = None
+        self.connection_class = Connection
         self.received: deque[bytes] = deque()
         buffers = ring_size * BUFFER
         rings = SplitRing.bytes_needed(ring_size)
-        self.memory = GuestMemory(queues * 2 * (buffers + rings))
+        self.memory = GuestMemory(queues * 2 * (buffers + rings), sealed)
         self.pairs = [self._new_pair(ring_size) for _ in range(queues)]
+        if stock:
+            for pair in self.pairs:
+                self.stock(pair)
         self._listener = self._listen() if listen else None
 
     def __enter__(self) -> Frontend:
@@ -146,7 +156,7 @@ class Frontend:
         self.disconnect()
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         sock = self._accept(deadline) if self._listener else self._connect(deadline)
-        self.connection = Connection(sock, self.timeout)
+        self.connection = self.connection_class(sock, self.timeout)
         return self.connection
 
     def negotiate(self) -> None:
@@ -166,13 +176,17 @@ class Frontend:
         c = self.peer
         self.enable(len(self.pairs))
         c.set_features(self.acked)
-        c.set_mem_table([self.memory.region()])
+        c.set_mem_table(self.regions())
         for i, pair in enumerate(self.pairs):
             self._start_ring(2 * i, pair.rx, pair.rx_kick, pair.rx_call)
             self._start_ring(2 * i + 1, pair.tx, pair.tx_kick, pair.tx_call)
         for pair in self.pairs:
             os.eventfd_write(pair.rx_kick, 1)
             os.eventfd_write(pair.tx_kick, 1)
+
+    def regions(self) -> list[Region]:
+        """Return the memory table."""
+        return [self.memory.region()]
 
     def enable(self, pairs: int) -> None:
         """Enable the first *pairs* queue pairs, disable the rest."""
@@ -244,6 +258,13 @@ class Frontend:
 
     # -- frames --------------------------------------------------------------
 
+    def stock(self, pair: Pair) -> None:
+        """Fill an empty receive ring with buffers."""
+        for i in range(pair.rx.size):
+            address = GUEST_BASE + pair.rx_buffers + i * BUFFER
+            pair.rx.write_descriptor(i, address, BUFFER, WRITE)
+            pair.rx.make_available(i)
+
     def send(self, frame: bytes, queue: int = 0, timeout: float = 5.0) -> None:
         """Hand *frame* to the backend; waits while the ring is full."""
         pair = self.pairs[queue]
@@ -288,9 +309,6 @@ class Frontend:
         rx, tx = SplitRing(self.memory, size), SplitRing(self.memory, size)
         rx_buffers = self.memory.allocate(size * BUFFER)
         tx_buffers = self.memory.allocate(size * BUFFER)
-        for i in range(size):
-            rx.write_descriptor(i, GUEST_BASE + rx_buffers + i * BUFFER, BUFFER, WRITE)
-            rx.make_available(i)
         fds = (_eventfd(), _eventfd(), _eventfd(), _eventfd())
         return Pair(rx, tx, rx_buffers, tx_buffers, *fds, tx_free=list(range(size)))
 

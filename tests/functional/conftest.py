@@ -39,6 +39,12 @@ def short_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
+def show_log(request: pytest.FixtureRequest) -> Callable[[Daemon], None]:
+    """Return a function: the log of a daemon that is given to it is shown if the test fails."""
+    return request.node.stash.setdefault(DAEMONS, []).append
+
+
+@pytest.fixture
 def make_daemon(
     request: pytest.FixtureRequest, short_dir: Path
 ) -> Iterator[Callable[..., Daemon]]:
