@@ -33,23 +33,26 @@ void vhost_channel_fini(struct vhost_channel *c)
 	close(c->fd);
 }
 
-/* Keep the fds that came; false: they are too many. */
+/* Keep the fds that came; false: they are too many.  There may be more than ROOM of them:
+ * the kernel also fills what CMSG_SPACE() has rounded up.
+ */
 static bool take_fds(struct vhost_channel *c, struct msghdr *hdr)
 {
 	bool fit = (hdr->msg_flags & MSG_CTRUNC) == 0;
 
 	for (struct cmsghdr *h = CMSG_FIRSTHDR(hdr); h != NULL; h = CMSG_NXTHDR(hdr, h)) {
 		uint32_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		int fds[ROOM];
 
 		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
 			continue;
-		memcpy(fds, CMSG_DATA(h), n * sizeof(int));
 		for (uint32_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof(fd), sizeof(fd));
 			if (c->nb_fds < VHOST_FDS_MAX) {
-				c->fds[c->nb_fds++] = fds[i];
+				c->fds[c->nb_fds++] = fd;
 			} else {
-				close(fds[i]);
+				close(fd);
 				fit = false;
 			}
 		}
