@@ -98,7 +98,7 @@ bool vhost_message_check(const struct vhost_message *msg, uint32_t nb_fds, uint3
 		return false;
 	switch (r->payload) {
 	case RING_FD:
-		return (msg->payload.u64 & VHOST_RING_INDEX) < nb_rings &&
+		return (msg->payload.u64 & ~(uint64_t)VHOST_RING_NO_FD) < nb_rings &&
 		       nb_fds == ((msg->payload.u64 & VHOST_RING_NO_FD) == 0);
 	case RING_STATE:
 	case RING_ADDR:
