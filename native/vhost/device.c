@@ -179,6 +179,14 @@ static void update_all(struct vhost_device *dev)
 	update(dev, 0, dev->nb_rings - 1);
 }
 
+/* Whether ring i is told to run, and cannot: it is not in the guest's memory. */
+static bool is_crooked(const struct vhost_device *dev, uint32_t i)
+{
+	struct vhost_vring where;
+
+	return is_complete(dev, &dev->setups[i]) && !locate(dev, &dev->setups[i], &where);
+}
+
 /* Forget what was said of a ring, but whether it is enabled. */
 static void clear_setup(struct vhost_ring_setup *s)
 {
@@ -242,6 +250,9 @@ static struct vhost_outcome set_mem_table(
 		return (struct vhost_outcome){.fault = VB_FAULT_MEMORY_UNUSABLE, .refused = true};
 	update_all(dev);
 	vhost_memory_unmap(old);
+	for (uint32_t i = 0; i < dev->nb_rings; i++)
+		if (is_crooked(dev, i))
+			return bad(VB_FAULT_BAD_MESSAGE);
 	return fine;
 }
 
@@ -315,7 +326,7 @@ static struct vhost_outcome set_vring_kick(struct vhost_device *dev, uint32_t i,
 	replace_fd(&dev->setups[i].kick, fd);
 	dev->setups[i].kicked = true;
 	update(dev, i, i);
-	return fine;
+	return is_crooked(dev, i) ? bad(VB_FAULT_BAD_MESSAGE) : fine;
 }
 
 static struct vhost_outcome set_vring_call(struct vhost_device *dev, uint32_t i, int fd)
