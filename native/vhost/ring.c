@@ -54,24 +54,18 @@ static void refuse(struct vhost_ring *ring, struct vb_counters *row, enum vb_dro
 	vb_count(&row->drops[why], 1);
 }
 
-/* How many chains the guest has made available.  An index that is further ahead than the
- * ring is long makes no sense; it is told once, until it does again.
+/* How many chains the guest has made available, and whether that is news which makes no
+ * sense: an index further ahead than the ring is long.
  */
-static uint16_t available(
-	struct vhost_ring *ring, const struct vhost_vring *v, struct vb_counters *row)
+static uint16_t available(struct vhost_ring *ring, const struct vhost_vring *v, bool *jumped)
 {
 	uint16_t idx = __atomic_load_n(&v->avail->idx, __ATOMIC_ACQUIRE);
 	uint16_t n = idx - ring->next;
+	bool out_of_step = n > v->size;
 
-	if (likely(n <= v->size)) {
-		ring->out_of_step = false;
-		return n;
-	}
-	if (!ring->out_of_step) {
-		ring->out_of_step = true;
-		refuse(ring, row, VB_DROP_AVAIL_JUMP);
-	}
-	return 0;
+	*jumped = out_of_step && !ring->out_of_step;
+	ring->out_of_step = out_of_step;
+	return likely(!out_of_step) ? n : 0;
 }
 
 static inline uint16_t head_at(const struct vhost_vring *v, uint16_t number)
@@ -171,9 +165,16 @@ static enum vb_drop receive_one(const struct vhost_vring *v, uint16_t head, stru
 uint16_t vhost_ring_receive(struct vhost_ring *ring, const struct vhost_vring *v,
 	struct vb_counters *row, struct rte_mbuf **pkts, uint16_t n)
 {
-	uint16_t count = RTE_MIN(available(ring, v, row), n), kept = 0;
 	struct rte_mbuf *fresh[VB_BURST];
+	uint16_t count, kept = 0;
+	bool jumped;
 
+	count = RTE_MIN(available(ring, v, &jumped), n);
+	/* It stands for chains that nobody will ever see. */
+	if (unlikely(jumped)) {
+		refuse(ring, row, VB_DROP_AVAIL_JUMP);
+		vb_count(&row->from_peer_packets, 1);
+	}
 	/* Without buffers the frames wait in the ring. */
 	if (count == 0 || rte_pktmbuf_alloc_bulk(vb_pool, fresh, count) != 0)
 		return 0;
@@ -296,8 +297,15 @@ static uint16_t send_one(struct vhost_ring *ring, const struct vhost_vring *v,
 void vhost_ring_send(struct vhost_ring *ring, const struct vhost_vring *v, struct vb_counters *row,
 	struct rte_mbuf **pkts, uint16_t n)
 {
-	uint16_t left = available(ring, v, row), used = 0, sent = 0;
+	enum vb_drop why = VB_DROP_RING_FULL;
+	uint16_t left, used = 0, sent = 0;
+	bool jumped;
 
+	left = available(ring, v, &jumped);
+	if (unlikely(ring->out_of_step)) {
+		vb_count(&ring->refused, jumped);
+		why = VB_DROP_AVAIL_JUMP;
+	}
 	while (sent < n && used < left) {
 		uint16_t took = send_one(ring, v, row, used, left - used, pkts[sent]);
 
@@ -312,5 +320,5 @@ void vhost_ring_send(struct vhost_ring *ring, const struct vhost_vring *v, struc
 	}
 	rte_pktmbuf_free_bulk(pkts, sent);
 	if (sent < n)
-		vb_drop(row, VB_DROP_RING_FULL, pkts + sent, n - sent);
+		vb_drop(row, why, pkts + sent, n - sent);
 }
