@@ -3,7 +3,8 @@
 
 Two real VMs ping each other every 10 ms while the daemon is killed by SIGKILL, many times
 in a row: alone, and its supervisor brings it back; or with a standby that takes over; or
-it is not killed but hands over to its standby. Both VMs are on ports of one mode, with
+it is not killed but hands over to its standby. What they feel when nothing happens is
+measured in the same way: below that nothing can be told. Both VMs are on ports of one mode, with
 no other port or with 98 others (see crowd.py). Each guest reports the longest silence
 it felt, to which belongs up to one ping before the outage. Parts are cut so that they add
 up to the silence of the guest that felt the longer one.
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.crowd import Crowd
 from tools.lab import pair
 from tools.lab.brickd import Life
-from tools.lab.duo import Change
+from tools.lab.duo import Change, Duo
 from tools.lab.lab import Guest
 from tools.lab.stand import NETWORK, Host, Stand, wait_answers, work_dir
 from vhost_brick_plugin.api.client import Client
@@ -66,17 +67,18 @@ class Kind:
     parts: dict[str, str]
 
 
+NOTHING = Kind("nothing", "left alone: what the measuring itself shows", True, {})
 ALONE = Kind("alone", "killed, and started again by its supervisor", False, RESTARTED)
 STANDBY = Kind("standby", "killed, and a standby takes over", True, TAKEN_OVER)
 HANDOVER = Kind("handover", "told to hand over to its standby", True, HANDED_OVER)
-KINDS = {kind.name: kind for kind in (ALONE, STANDBY, HANDOVER)}
+KINDS = {kind.name: kind for kind in (NOTHING, ALONE, STANDBY, HANDOVER)}
 
 MODES = ("client", "server")
 SIZES = (1, 100)
 """Ports: what is measured is one port; of a hundred, too."""
 
-BOUND_MS = {"alone": 300.0, "standby": 50.0, "handover": 50.0}
-"""Promised for the median."""
+BOUND_MS = {"nothing": 20.0, "alone": 300.0, "standby": 50.0, "handover": 50.0}
+"""Promised for the median; of nothing: what an idle machine keeps to."""
 
 SERVER_ALONE_MS = 1100.0
 """See QEMUS_TIMER."""
@@ -140,14 +142,18 @@ class Run:
             silence_ms = self._silences()
             parts_ms = self._restart_parts(dead, life, max(silence_ms.values()))
         else:
-            duo = self._stand.duo
-            change = duo.kill() if plan.kind is STANDBY else duo.hand_over()
+            change = self._change(plan.kind, self._stand.duo)
             for guest in self._guests:
                 wait_answers(guest)
             silence_ms = self._silences()
             parts_ms = take_over_parts(plan.kind, change, max(silence_ms.values()))
         cut_off = self._crowd.wait_connected() - self._cut_off if self._crowd else 0
         return Outage(silence_ms, parts_ms, cut_off)
+
+    def _change(self, kind: Kind, duo: Duo) -> Change | None:
+        if kind is NOTHING:
+            return None
+        return duo.kill() if kind is STANDBY else duo.hand_over()
 
     def _silences(self) -> dict[str, float]:
         return {g.name: g.wait_report(fresh=True).longest_silence_ms for g in self._guests}
@@ -170,7 +176,9 @@ class Run:
         return since - (time.time() - time.monotonic())
 
 
-def take_over_parts(kind: Kind, change: Change, silence_ms: float) -> dict[str, float]:
+def take_over_parts(kind: Kind, change: Change | None, silence_ms: float) -> dict[str, float]:
+    if change is None:
+        return {}
     marks = {"lock": change.locked}
     at = change.locked
     for part in ("state", "sessions"):
@@ -263,6 +271,8 @@ def show(runs: list[dict[str, Any]]) -> None:
         )
     for run in runs:
         kind = KINDS[run["kind"]]
+        if not kind.parts:
+            continue
         print(f"\n{kind.text}; {run['mode']} mode, {run['ports']} ports:")
         if run["ports"] > len(pair.NAMES):
             print(f"  others whose connection broke: {run['others_cut_off']}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def test_sockets_are_answered_all_the_time(pair: Pair) -> None:
     assert os.stat(path).st_ino == inode
 
 
-@contextmanager
+@contextlib.contextmanager
 def _connecting(path: str) -> Iterator[list[int]]:
     """Connect again and again; collect the error numbers."""
     outcomes: list[int] = []
@@ -239,6 +239,21 @@ def test_when_both_die_the_state_is_served_by_whoever_comes_first(pair: Pair) ->
     pair.serving.start()
     pair.start_standby()
     assert everything(pair.serving) == before
+
+
+def test_a_standby_gives_signs_of_life_too(
+    make_daemon: MakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "100000")
+    pair = make_pair(make_daemon, "fake")
+    for who in (pair.standby, pair.serving):
+        who._notify.settimeout(10)
+        said = [who._notify.recv(1000) for _ in range(6)]
+        assert said.count(b"WATCHDOG=1") >= 3
+    pair.kill()
+    while pair.serving._notify.recv(1000) != b"READY=1\nSTATUS=Serving":
+        pass
+    assert pair.serving._notify.recv(1000) == b"WATCHDOG=1"
 
 
 def test_a_standby_ends_in_good_order(pair: Pair) -> None:
