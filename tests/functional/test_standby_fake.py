@@ -264,6 +264,37 @@ def test_a_standby_ends_in_good_order(pair: Pair) -> None:
     assert pair.serving.client.hello().pid == pair.serving.pid
 
 
+def test_a_state_that_cannot_be_read_is_not_stood_by_for(
+    fake_daemon: Daemon, make_daemon: MakeDaemon
+) -> None:
+    """It would be taken for an empty one, and every guest be cut off."""
+    ensure(fake_daemon, "p")
+    for file in fake_daemon.state_dir.glob("ports.json*"):
+        file.write_bytes(b"{")
+    with pytest.raises(DaemonFailed, match=r"ports\.json is damaged") as caught:
+        make_daemon("fake", config=STANDBY, beside=fake_daemon)
+    assert "ended with 1 " in str(caught.value)
+
+
+def test_damage_while_standing_by_is_outlived(pair: Pair) -> None:
+    ensure(pair.serving, "p")
+    ensure(pair.serving, "q")
+    before = everything(pair.serving)
+    for file in pair.serving.state_dir.glob("ports.json*"):
+        file.write_bytes(b"{")
+    pair.kill()
+    assert everything(pair.serving) == before
+    wait_until(lambda: _stored_twice(pair.serving), "both files to be good again")
+    assert "Taking over what was stored before" in pair.serving.log_tail()
+    pair.serving.restart()
+    assert everything(pair.serving) == before
+
+
+def _stored_twice(daemon: Daemon) -> bool:
+    truth, copy = (daemon.state_dir / name for name in ("ports.json", "ports.json.bak"))
+    return truth.read_bytes() == copy.read_bytes() != b"{"
+
+
 # -- a hand-over ---------------------------------------------------------------
 
 

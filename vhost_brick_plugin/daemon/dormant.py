@@ -82,6 +82,14 @@ class Dormant:
         self._engine = Engine(datapath, netlink, settings.port_access, dormant=True)
         self._state = State()
 
+    def begin(self) -> None:
+        """Have what is stored.
+
+        :raises errors.StateError: it cannot be read.
+        :raises errors.StandbyRefused: some of it cannot be had here.
+        """
+        self._follow(self.view.look() or State())
+
     def catch_up(self) -> None:
         """Have what is stored now.
 
@@ -91,21 +99,11 @@ class Dormant:
         try:
             state = self.view.look()
         except errors.StateError as e:
-            # Whoever serves has it in memory, and will tell what became of it.
+            # Whoever serves has it in memory, and stores it again with the next change.
             LOG.error("The stored state cannot be followed at present: %s", e)
-            return
-        if state is None:
-            return
-        try:
-            checks.check_offers(state, self.abilities, "this daemon")
-        except errors.OfferShrinks as e:
-            raise errors.StandbyRefused(f"cannot stand by: {e.message}", hint=e.hint) from e
-        self._have(state)
-        for subject, setback in self._engine.setbacks.items():
-            fault = setback.fault
-            raise errors.StandbyRefused(
-                f"cannot stand by: {subject}: {fault.message}", hint=fault.hint
-            )
+        else:
+            if state is not None:
+                self._follow(state)
 
     def take_over(self, lock: Lock, leader: Leader | None, timeline: Timeline) -> Booted:
         """Serve: *leader*, if it ever was met, is dead, and *lock* is ours.
@@ -144,6 +142,18 @@ class Dormant:
             ),
         )
 
+    def _follow(self, state: State) -> None:
+        try:
+            checks.check_offers(state, self.abilities, "this daemon")
+        except errors.OfferShrinks as e:
+            raise errors.StandbyRefused(f"cannot stand by: {e.message}", hint=e.hint) from e
+        self._have(state)
+        for subject, setback in self._engine.setbacks.items():
+            fault = setback.fault
+            raise errors.StandbyRefused(
+                f"cannot stand by: {subject}: {fault.message}", hint=fault.hint
+            )
+
     def _look_once_more(self) -> None:
         # Nobody else is left to serve, so whatever is wrong is the ports' that it is wrong with.
         try:
@@ -163,6 +173,7 @@ def prepare(settings: Settings, timeline: Timeline) -> Dormant:
     """Have all that is stored, dormant.
 
     :raises errors.StandbyRefused: there is a standby already, or this one is not fit.
+    :raises errors.StateError: what is stored cannot be read.
     :raises errors.DatapathError: the datapath does not start.
     """
     lock = _lock(settings)
@@ -175,7 +186,7 @@ def prepare(settings: Settings, timeline: Timeline) -> Dormant:
     datapath = starting.result()
     timeline.mark("datapath")
     dormant = thread.submit(Dormant, settings, lock, thread, datapath, view, store).result()
-    thread.submit(dormant.catch_up).result()
+    thread.submit(dormant.begin).result()
     timeline.mark("ports")
     return dormant
 
