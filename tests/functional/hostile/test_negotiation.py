@@ -259,6 +259,7 @@ ORDERS: list[Callable[[Guest], None]] = [
     memory_shrinks_after_the_rings,
     features_change_while_it_runs,
     protocol_features_change,
+    start_twice,
     reset_owner,
     log_without_a_log,
 ]
@@ -280,7 +281,6 @@ USUAL: list[Callable[[Guest], None]] = [
     enable_first,
     stop_what_never_started,
     stop_twice,
-    start_twice,
     negotiate_again_and_again,
 ]
 
