@@ -49,6 +49,8 @@ static enum vb_drop append(
 {
 	if (c->bytes + len < len)
 		return VB_DROP_DESC_MEMORY; /* together more than any memory has */
+	if (unlikely(len == 0) && c->nb_empty++ == VHOST_CHAIN_MAX)
+		return VB_DROP_DESC_CHAIN;
 	c->bytes += len;
 	while (len > 0) {
 		uint32_t here = len;

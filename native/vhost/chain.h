@@ -16,6 +16,7 @@ struct vhost_piece {
 
 struct vhost_chain {
 	uint32_t nb_pieces;
+	uint32_t nb_empty; /* descriptors of no bytes: they cost time, and nothing else */
 	uint32_t bytes;
 	struct vhost_piece pieces[VHOST_CHAIN_MAX];
 };

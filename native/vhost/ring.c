@@ -149,6 +149,7 @@ static enum vb_drop receive_one(const struct vhost_vring *v, uint16_t head, stru
 	enum vb_drop why;
 
 	chain.nb_pieces = 0;
+	chain.nb_empty = 0;
 	chain.bytes = 0;
 	why = vhost_chain_append(&chain, v, head, false);
 	if (why != VHOST_CHAIN_OK)
@@ -221,6 +222,7 @@ static enum room_result find_room(struct room *room, const struct vhost_vring *v
 	uint16_t left, uint32_t needed, enum vb_drop *why)
 {
 	room->chain.nb_pieces = 0;
+	room->chain.nb_empty = 0;
 	room->chain.bytes = 0;
 	room->nb_heads = 0;
 	do {

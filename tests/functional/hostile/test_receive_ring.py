@@ -198,6 +198,18 @@ def test_buffers_that_all_are_bad(stage: Stage) -> None:
         _works_again(port, guest)
 
 
+def test_buffers_of_nothing_but_work(stage: Stage) -> None:
+    """32768 descriptors for one frame, nearly all of them empty: so long we do not look."""
+    with stage.attack() as port:
+        guest = _start(port, WANTED)
+        pieces = [*[(guest.at, 0)] * 255, (guest.at, 12)]
+        guest.post(*chained(*pieces, flags=WRITE), ring=guest.rx)
+        for _ in range(127):
+            guest.offer(0, guest.rx)
+        _send(port, 1514)
+        port.wait_drops("desc_chain")
+
+
 # -- unusual, and legal --------------------------------------------------------
 
 LEGAL: dict[str, list[tuple[int, int]]] = {
