@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/graph.h"
+#include "vhost/call.h"
 #include "vhost/guard.h"
 
 #define BIT(n) (1ULL << (n))
@@ -366,11 +367,30 @@ static struct vhost_outcome reset_owner(struct vhost_device *dev)
 	return fine;
 }
 
+/* Whether a message brings an eventfd that is none: a write to something else may do, or
+ * wait for, anything.
+ */
+static bool has_false_eventfd(const struct vhost_message *msg, int fd)
+{
+	switch (msg->header.request) {
+	case VHOST_SET_VRING_KICK:
+	case VHOST_SET_VRING_CALL:
+	case VHOST_SET_VRING_ERR:
+		return fd >= 0 && !vhost_call_is_eventfd(fd);
+	default:
+		return false;
+	}
+}
+
 static struct vhost_outcome dispatch(struct vhost_device *dev, struct vhost_message *msg, int *fds)
 {
 	uint32_t ring = msg->payload.u64 & VHOST_RING_INDEX;
 	struct vhost_ring_addr addr;
 
+	if (has_false_eventfd(msg, fds[0])) {
+		replace_fd(&fds[0], -1);
+		return bad(VB_FAULT_BAD_MESSAGE);
+	}
 	switch (msg->header.request) {
 	case VHOST_GET_FEATURES:
 		return answer(msg, dev->offered);

@@ -7,9 +7,9 @@
 #include <linux/virtio_net.h>
 #include <rte_prefetch.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/runtime.h"
+#include "vhost/call.h"
 #include "vhost/chain.h"
 
 void vhost_ring_reset(struct vhost_ring *ring, uint16_t next)
@@ -33,10 +33,8 @@ static void log_used(const struct vhost_vring *v, uint64_t offset, uint64_t len)
 
 void vhost_vring_call(const struct vhost_vring *v)
 {
-	uint64_t one = 1;
-
 	if (v->call >= 0)
-		(void)!write(v->call, &one, sizeof(one));
+		vhost_call(v->call);
 }
 
 void vhost_vring_hush(const struct vhost_vring *v)
