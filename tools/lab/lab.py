@@ -36,6 +36,9 @@ DRIVER_DIR = Path("/usr/lib/x86_64-linux-gnu/libvirt/connection-driver")
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 
+# Between two looks of a shell that waits; without a pause what it waits for would starve.
+SHELL_PACE_US = 10_000
+
 # The longest path that fits into a socket address.
 SOCKET_PATH_MAX = 107
 
@@ -164,7 +167,8 @@ class PrivateLibvirt:
     libvirtd and QEMU do not see. QEMU runs as ``qemu_user``, Debian's
     ``libvirt-qemu`` unless told otherwise. ``use_kvm=False`` hides /dev/kvm
     from it. ``dynamic_ownership`` lets libvirtd give the files of a guest to
-    that user, as hosts have it.
+    that user, as hosts have it. ``hostname`` is what libvirtd takes for the
+    host's name, if not the machine's.
 
     All that it starts ends with :meth:`stop`, and also when this process
     dies, however it dies.
@@ -178,10 +182,12 @@ class PrivateLibvirt:
         qemu_group: str | None = None,
         use_kvm: bool = False,
         dynamic_ownership: bool = False,
+        hostname: str = "",
     ) -> None:
         self.work_dir = work_dir.resolve()
         self.use_kvm = use_kvm
         self._dynamic_ownership = dynamic_ownership
+        self._hostname = hostname
         try:
             self.user = pwd.getpwnam(qemu_user)
             self.group = grp.getgrnam(qemu_group or qemu_user)
@@ -351,6 +357,7 @@ class PrivateLibvirt:
             mounts.append((nothing, "/dev/kvm"))
         return {
             "mounts": [[str(source), target] for source, target in mounts],
+            "hostname": self._hostname,
             "socket": "/run/libvirt/libvirt-sock",
             "argv": [str(LIBVIRTD)],
             "env": {
@@ -429,6 +436,7 @@ class Guest:
     those of the others; ``peer`` is whom it pings. An address waits for its
     card, so a card may be plugged in later. With ``peer_mac`` the guest has
     a permanent neighbour entry for its peer and never asks by ARP.
+    ``kernel_options`` are more words for its kernel's command line.
     """
 
     def __init__(
@@ -445,6 +453,7 @@ class Guest:
         more_ips: Iterable[str] = (),
         memory_mib: int = 128,
         vcpus: int = 1,
+        kernel_options: str = "",
     ) -> None:
         self.name = name
         self.uuid = str(uuid.uuid4())
@@ -453,7 +462,7 @@ class Guest:
         self._interfaces = list(interfaces)
         self._memory_mib = memory_mib
         self._vcpus = vcpus
-        words = [GUEST_KERNEL_OPTIONS, f"vb.interval_ms={interval_ms}"]
+        words = [GUEST_KERNEL_OPTIONS, kernel_options, f"vb.interval_ms={interval_ms}"]
         if not libvirt.use_kvm:
             words.append(TCG_KERNEL_OPTIONS)
         if ip:
@@ -552,6 +561,19 @@ class Guest:
             self._serial.close()
             raise
 
+    def expect(self) -> None:
+        """Get ready for a guest of this name that is on its way from another host.
+
+        When it is there, :meth:`adopt` it.
+        """
+        self._make_dir()
+        self._serial.listen(self._serial_path, self._libvirt.user)
+
+    def let_go(self) -> None:
+        """Forget it: it went to another host, or never came from there."""
+        self._serial.close()
+        self._domain = None
+
     def destroy(self) -> None:
         """Switch it off, if it runs."""
         if self._domain is not None and self._domain.isActive():
@@ -620,7 +642,7 @@ class Guest:
         verb = text.split(" ", 1)[0]
         with self._commands:
             self._serial.events.clear()
-            self._serial.send(text, timeout)
+            said = self._serial.send(text, timeout)
 
             def ready() -> dict[str, Any] | None:
                 for event in self._serial.events:
@@ -628,7 +650,7 @@ class Guest:
                         return event
                 return None
 
-            answer = self._serial.wait(ready, timeout)
+            answer = self._serial.wait(ready, timeout) if said else None
         if answer is None:
             raise LabError(f"{self.name}: {text!r}: {self._silence(timeout)}")
         if answer["event"] == "error":
@@ -638,8 +660,8 @@ class Guest:
     def shell(self, command: str) -> str:
         """Run a command in the guest; returns what it printed.
 
-        It has ten seconds. What it leaves in the background dies with it,
-        unless started with ``setsid`` and its output elsewhere.
+        It has ten seconds. What it leaves in the background dies with it: see
+        :meth:`background`.
         """
         answer = self.command(f"sh {command}")
         if answer["status"] != 0:
@@ -647,6 +669,14 @@ class Guest:
                 f"{self.name}: {command!r} ended with {answer['status']}: {answer['output']}"
             )
         return str(answer["output"])
+
+    def background(self, command: str, started: str) -> None:
+        """Run a command that goes on; returns when the shell command *started* succeeds.
+
+        Its output has to go elsewhere.
+        """
+        # In a session of its own by then: the shell's is killed.
+        self.shell(f"setsid {command} & until {started}; do usleep {SHELL_PACE_US}; done")
 
     def _silence(self, timeout: float) -> str:
         words = f"not within {timeout:g} s" if self._serial.open else "it is gone"
@@ -711,16 +741,18 @@ class _Serial:
             self._thread.join()
             self._thread = None
 
-    def send(self, text: str, timeout: float) -> None:
+    def send(self, text: str, timeout: float) -> bool:
+        """Send a line; false if the guest did not say a word before that."""
+
         # Before the pinger has spoken nobody listens, and the guest's
         # kernel throws away what waits when the port is opened.
         def spoken() -> socket.socket | None:
             return self._line if self._spoken else None
 
         line = self.wait(spoken, timeout)
-        if line is None:
-            raise LabError("the guest has not said a word")
-        line.sendall(text.encode() + b"\n")
+        if line is not None:
+            line.sendall(text.encode() + b"\n")
+        return line is not None
 
     def wait(self, ready: Callable[[], T | None], timeout: float) -> T | None:
         """Wait until ``ready`` returns something, or there is no hope."""

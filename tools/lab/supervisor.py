@@ -6,10 +6,13 @@ Run by :class:`lab.PrivateLibvirt` as a process of its own, as root::
     python3 supervisor.py < PLAN
 
 PLAN is one JSON object in one line: ``{"mounts": [[SOURCE, TARGET], ...],
-"socket": PATH, "argv": [...], "env": {...}, "log": PATH}``. The supervisor
+"hostname": NAME, "socket": PATH, "argv": [...], "env": {...}, "log": PATH}``.
+The supervisor
 
 * enters a mount namespace of its own and binds each SOURCE over TARGET, so
   that nothing is ever mounted in the namespace of the machine;
+* gives libvirtd the host's name NAME, unless that is empty: libvirt migrates
+  nothing between hosts of one name;
 * listens on PATH itself and hands the socket to libvirtd, as systemd would:
   who connects early waits for libvirtd instead of failing;
 * is the reaper of all that libvirtd starts, so QEMUs become its children
@@ -33,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 CLONE_NEWNS = 0x20000
+CLONE_NEWUTS = 0x4000000
 MS_RDONLY = 1
 MS_REMOUNT = 0x20
 MS_BIND = 0x1000
@@ -89,6 +93,12 @@ def _enter_namespace(mounts: list[list[str]]) -> None:
         for change in (0, MS_REMOUNT | MS_RDONLY)[: 1 + hides]:
             what = f"bind {source} to {target}"
             _mount(source.encode(), target.encode(), MS_BIND | change, what)
+
+
+def _rename_host(name: str) -> None:
+    if name:
+        _check(_libc.unshare(CLONE_NEWUTS), "unshare")
+        socket.sethostname(name)
 
 
 def _spawn(plan: dict[str, Any], listener: socket.socket) -> int:
@@ -181,6 +191,7 @@ def main() -> int:
     try:
         _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
         _enter_namespace(plan["mounts"])
+        _rename_host(plan["hostname"])
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(plan["socket"])
         Path(plan["socket"]).chmod(0o600)
