@@ -3,7 +3,7 @@
 #
 # Builds the lab's guest: Debian's cloud kernel, and an initramfs that
 # holds busybox, the few kernel modules a virtio network card needs, the
-# pinger and init.
+# pinger, the keeper, the flusher and init.
 #
 #   build.sh CACHE_DIR
 #
@@ -72,7 +72,7 @@ fi
 
 # ---- is what is there made from the same things?
 inputs=$({
-    sha256sum "$here/build.sh" "$here/init" "$here/pinger.c" "$busybox" |
+    sha256sum "$here/build.sh" "$here/init" "$here"/*.c "$busybox" |
         cut -d ' ' -f 1
     basename "$deb"
     gcc -dumpfullversion
@@ -118,9 +118,11 @@ cp "$busybox" "$root/bin/busybox"
 ln -s busybox "$root/bin/sh"
 cp "$here/init" "$root/init"
 chmod 755 "$root/init"
-gcc -static -O2 -std=gnu11 -Wall -Wextra -Werror -o "$root/bin/pinger" \
-    "$here/pinger.c"
-strip "$root/bin/pinger"
+for tool in pinger keeper flusher; do
+    gcc -static -O2 -std=gnu11 -Wall -Wextra -Werror -o "$root/bin/$tool" \
+        "$here/$tool.c"
+    strip "$root/bin/$tool"
+done
 
 find "$root" -exec touch -h -d @0 {} +
 (cd "$root" && find . | sort |
