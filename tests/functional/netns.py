@@ -12,6 +12,9 @@ from types import TracebackType
 
 CLONE_NEWNET = 0x40000000
 
+WIRE = "wire"
+"""The interface that :func:`join` makes in either namespace."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -70,3 +73,16 @@ class NetNs:
                 raise OSError(ctypes.get_errno(), "setns")
         finally:
             os.close(fd)
+
+
+def join(one: NetNs, other: NetNs, addresses: tuple[str, str], *how: str, mtu: int = 1500) -> None:
+    """Lay a wire between two namespaces.
+
+    :param addresses: of its ends, with their prefix lengths.
+    :param how: more words for ``ip addr add``.
+    """
+    peer = ["peer", "name", WIRE, "mtu", str(mtu), "netns", other.name]
+    one.ip("link", "add", WIRE, "mtu", str(mtu), "type", "veth", *peer)
+    for ns, address in zip((one, other), addresses, strict=True):
+        ns.ip("addr", "add", address, "dev", WIRE, *how)
+        ns.ip("link", "set", WIRE, "up")

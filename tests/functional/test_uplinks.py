@@ -13,7 +13,7 @@ import pytest
 from tests.frontend.vhost_user import Frontend
 from tests.functional.daemon import Daemon
 from tests.functional.exchange import mac
-from tests.functional.netns import NetNs
+from tests.functional.netns import NetNs, join
 from tests.functional.waiting import wait_until
 from tests.functional.wire import Interface, Memory, passes
 from vhost_brick_plugin import errors
@@ -227,14 +227,9 @@ class Hosts:
     ) -> None:
         self.addresses = ADDRESSES[family]
         namespaces = [stack.enter_context(NetNs(f"vbh{i}-{os.getpid()}")) for i in range(2)]
-        here, there = namespaces
-        veth = ["type", "veth", "peer", "name", "wire", "netns", there.name]
-        here.ip("link", "add", "wire", *veth)
-        for ns, address in zip(namespaces, self.addresses, strict=True):
-            # An address that is still being probed for duplicates cannot be sent from.
-            how = ["nodad"] if family == 6 else []
-            ns.ip("addr", "add", f"{address}/{LENGTHS[family]}", "dev", "wire", *how)
-            ns.ip("link", "set", "wire", "up")
+        one, other = (f"{address}/{LENGTHS[family]}" for address in self.addresses)
+        # An address that is still being probed for duplicates cannot be sent from.
+        join(*namespaces, (one, other), *(["nodad"] if family == 6 else []))
         self.daemons = [make_daemon(wrap=ns.exec) for ns in namespaces]
 
     def ensure(self, network: str, vni: int, joined: bool = True) -> None:
