@@ -20,7 +20,7 @@ from tools.lab import pair as lab_pair
 from tools.lab.lab import Guest
 from tools.lab.stand import Host, Stand, wait_answers, work_dir
 
-STAND = pytest.StashKey[Stand]()
+STANDS = pytest.StashKey[list[Stand]]()
 
 TIMEOUT_S = 300
 
@@ -37,10 +37,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stand(request: pytest.FixtureRequest) -> Iterator[Stand]:
+def logged(request: pytest.FixtureRequest) -> Callable[[Stand], None]:
+    """Return a function that has a stand's log shown with each test that fails."""
+    return request.session.stash.setdefault(STANDS, []).append
+
+
+@pytest.fixture(scope="session")
+def stand(logged: Callable[[Stand], None]) -> Iterator[Stand]:
     """Return a running daemon and libvirt."""
     with work_dir("vb-vm") as directory, Stand(Host.probe(), directory) as stand:
-        request.session.stash[STAND] = stand
+        logged(stand)
         yield stand
 
 
@@ -97,9 +103,8 @@ def make_guest(stand: Stand, make_port: object) -> Iterator[Callable[..., Guest]
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the daemon's log with a test that failed."""
+    """Show the daemons' logs with a test that failed."""
     report = yield
-    stand = item.session.stash.get(STAND, None)
-    if report.failed and stand is not None:
-        report.sections.append(("log of vhost-brickd", stand.brickd.log_tail(60)))
+    for stand in item.session.stash.get(STANDS, []) if report.failed else []:
+        report.sections.append((f"log of {stand.directory}", stand.brickd.log_tail(60)))
     return report

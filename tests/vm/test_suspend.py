@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest is written to disk and read back, as Nova's suspend and resume do: a migration
-to a file.  libvirt refuses both for a backend that cannot log what it writes."""
+to a file.  libvirt refuses both for a backend that cannot log what it writes.  Or it is
+only held for a while, as by Nova's pause."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.frontend.vhost_user import Frontend
+from tests.vm.witness import announces
 from tools.lab.lab import Guest
-from tools.lab.pair import ADDRESSES
+from tools.lab.pair import ADDRESSES, Watch
 from tools.lab.stand import Stand, wait_answers
 
-ARP = b"\x08\x06"
+SILENCE_MS = 300
+"""Long after the last ping that a guest had answered when it was held."""
 
 
 @pytest.fixture
@@ -24,12 +26,6 @@ def listener(stand: Stand, make_port: Callable[..., str]) -> Iterator[Frontend]:
     with Frontend(stand.socket_dir / port, listen=True) as frontend:
         frontend.connect()
         yield frontend
-
-
-def announces(frame: bytes, address: str) -> bool:
-    """Tell whether *frame* is an ARP request for the address that it comes from."""
-    wanted = socket.inet_aton(address)
-    return frame[12:14] == ARP and frame[28:32] == wanted == frame[38:42]
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["client", "server"])
@@ -52,13 +48,32 @@ def test_saved_guest_carries_on(
     assert (port["state"], len(port["sessions"])) == ("running", 1)
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["client", "server"])
 def test_saved_guest_of_a_daemon_that_was_killed_meanwhile(
-    stand: Stand, pair: tuple[Guest, Guest]
+    stand: Stand, pair: tuple[Guest, Guest], number: int
 ) -> None:
-    guest, other = pair
+    guest, other = pair[number], pair[1 - number]
     before = guest.wait_report(fresh=True)
     guest.domain.managedSave(0)
     stand.kill([])
     guest.start()
     assert wait_answers(guest).boot_id == before.boot_id
     wait_answers(other)
+
+
+@pytest.mark.parametrize("kills", [0, 1], ids=["alive", "killed"])
+@pytest.mark.parametrize("number", [0, 1], ids=["client", "server"])
+def test_paused_guest_carries_on(
+    stand: Stand, pair: tuple[Guest, Guest], number: int, kills: int
+) -> None:
+    guest, other = pair[number], pair[1 - number]
+    before, watch = guest.wait_report(fresh=True), Watch(other)
+    guest.domain.suspend()
+    other.wait_report(lambda r: r.current_silence_ms > SILENCE_MS)
+    for _ in range(kills):
+        stand.kill([])
+    guest.domain.resume()
+    assert wait_answers(guest).boot_id == before.boot_id
+    wait_answers(other)
+    watch.look()
+    assert watch.problems == []
