@@ -11,7 +11,11 @@ from vhost_brick_plugin.codec import param
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """Traffic of a port or a brick since the datapath started."""
+    """Traffic of a port or a brick since the datapath started.
+
+    Over all bricks, those included that are no more, what came from peers and what was
+    made is what went to peers and what was dropped, but for what is on its way.
+    """
 
     from_peer_packets: int = param("Packets taken from the guest (or the kernel interface).")
     from_peer_bytes: int = param("Bytes in them.")
@@ -22,6 +26,11 @@ class Counters:
         default=0,
     )
     drops: Mapping[str, int] = param("Packets dropped, by the reason's name; zeros left out.")
+
+
+NO_TRAFFIC = Counters(
+    from_peer_packets=0, from_peer_bytes=0, to_peer_packets=0, to_peer_bytes=0, drops={}
+)
 
 
 def total_drops(parts: Iterable[Counters]) -> dict[str, int]:
@@ -41,6 +50,14 @@ class BrickStats:
     kind: str = param("vhost, switch, tap ...")
     network: str = param("The network it belongs to; empty: part of a trunk, which many share.")
     counters: Counters = param("Its counters.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BufferStats:
+    """The packet buffers that all bricks share."""
+
+    total: int = param("As [dpdk] mbufs says.", default=0)
+    in_use: int = param("Those that hold a packet, or wait for one.", default=0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

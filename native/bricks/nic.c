@@ -179,6 +179,7 @@ static void nic_stats(struct vb_brick *brick, struct vb_stats *out)
 
 	if (rte_eth_stats_get(nic->device.port, &stats) != 0)
 		return;
+	out->from_peer_packets += stats.imissed + stats.rx_nombuf + stats.ierrors;
 	out->drops[VB_DROP_MISSED] += stats.imissed;
 	out->drops[VB_DROP_NO_BUFFER] += stats.rx_nombuf;
 	out->drops[VB_DROP_DEVICE_ERROR] += stats.ierrors + stats.oerrors;

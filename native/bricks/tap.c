@@ -37,7 +37,7 @@ static bool tap_discard(struct tap_state *tap)
 
 	if (read(tap->fd.fd, &byte, sizeof(byte)) <= 0)
 		return false;
-	vb_count(&tap->port.row->drops[VB_DROP_NO_BUFFER], 1);
+	vb_host_lost(&tap->port, VB_DROP_NO_BUFFER);
 	return true;
 }
 

@@ -29,7 +29,7 @@ static struct vxlan_endpoint *endpoints; /* host lock */
 
 static void count_drop(struct vxlan_state *vx, enum vb_drop why)
 {
-	vb_count(&vx->port.row->drops[why], 1);
+	vb_host_lost(&vx->port, why);
 }
 
 static struct vxlan_state *find_vni(const struct vxlan_endpoint *ep, uint32_t vni)

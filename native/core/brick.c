@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A brick's life: made by its own file, listed in the graph, destroyed here in
- * the order quiesce (no new edges), out of the graph, workers passed, free.
+ * the order quiesce (no new edges), out of the graph, workers passed, free.  Its
+ * counters are kept, with those of all that went before.
  */
 #include "core/brick.h"
 
@@ -12,6 +13,8 @@
 
 #include "core/graph.h"
 #include "core/runtime.h"
+
+static struct vb_stats gone; /* vb_lock */
 
 struct vb_brick *vb_brick_new(const struct vb_brick_ops *ops, const char *name, void *state)
 {
@@ -56,6 +59,37 @@ struct rte_mbuf *vb_copy(struct vb_counters *row, struct rte_mbuf *m)
 	return copy;
 }
 
+static void add_row(struct vb_stats *to, const struct vb_counters *row)
+{
+	to->from_peer_packets += vb_count_read(&row->from_peer_packets);
+	to->from_peer_bytes += vb_count_read(&row->from_peer_bytes);
+	to->to_peer_packets += vb_count_read(&row->to_peer_packets);
+	to->to_peer_bytes += vb_count_read(&row->to_peer_bytes);
+	to->made_packets += vb_count_read(&row->made_packets);
+	for (uint32_t d = 0; d < VB_DROPS; d++)
+		to->drops[d] += vb_count_read(&row->drops[d]);
+}
+
+static void add_rows(struct vb_stats *to, const struct vb_brick *brick)
+{
+	for (uint32_t i = 0; i < VB_ROWS; i++)
+		add_row(to, &brick->rows[i]);
+}
+
+/* Free the state; the counters, and what is dropped with the state, are kept. */
+static void bury(struct vb_brick *brick)
+{
+	pthread_mutex_lock(&vb_lock);
+	if (brick->ops->stats != NULL)
+		brick->ops->stats(brick, &gone);
+	pthread_mutex_unlock(&vb_lock);
+	brick->ops->fini(brick);
+	pthread_mutex_lock(&vb_lock);
+	add_rows(&gone, brick);
+	pthread_mutex_unlock(&vb_lock);
+	vb_brick_free(brick);
+}
+
 int vb_brick_destroy(struct vb_brick *brick)
 {
 	pthread_mutex_lock(&vb_lock);
@@ -71,27 +105,23 @@ int vb_brick_destroy(struct vb_brick *brick)
 	pthread_mutex_lock(&vb_lock);
 	vb_graph_remove(brick);
 	pthread_mutex_unlock(&vb_lock);
-	brick->ops->fini(brick);
-	vb_brick_free(brick);
+	bury(brick);
 	return 0;
 }
 
 void vb_brick_stats(struct vb_brick *brick, struct vb_stats *out)
 {
 	memset(out, 0, sizeof(*out));
-	for (uint32_t i = 0; i < VB_ROWS; i++) {
-		const struct vb_counters *row = &brick->rows[i];
-
-		out->from_peer_packets += vb_count_read(&row->from_peer_packets);
-		out->from_peer_bytes += vb_count_read(&row->from_peer_bytes);
-		out->to_peer_packets += vb_count_read(&row->to_peer_packets);
-		out->to_peer_bytes += vb_count_read(&row->to_peer_bytes);
-		out->made_packets += vb_count_read(&row->made_packets);
-		for (uint32_t d = 0; d < VB_DROPS; d++)
-			out->drops[d] += vb_count_read(&row->drops[d]);
-	}
+	add_rows(out, brick);
 	if (brick->ops->stats != NULL)
 		brick->ops->stats(brick, out);
+}
+
+void vb_gone_stats(struct vb_stats *out)
+{
+	pthread_mutex_lock(&vb_lock);
+	*out = gone;
+	pthread_mutex_unlock(&vb_lock);
 }
 
 uint32_t vb_brick_edges(struct vb_brick *brick)

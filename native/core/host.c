@@ -43,7 +43,6 @@ static struct {
 uint16_t vb_host_pull(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
 {
 	struct vb_host_port *port = node->state;
-	struct vb_counters *row = vb_row(ctx, node->brick);
 	struct rte_mbuf *pkts[VB_BURST];
 	uint16_t n;
 
@@ -53,8 +52,6 @@ uint16_t vb_host_pull(const struct vb_ctx *ctx, const struct vb_node *node, uint
 	n = rte_ring_sc_dequeue_burst(port->rx, (void **)pkts, VB_BURST, NULL);
 	if (n == 0)
 		return 0;
-	vb_count(&row->from_peer_packets, n);
-	vb_count(&row->from_peer_bytes, vb_bytes(pkts, n));
 	vb_push(ctx, node, edge, pkts, n);
 	return n;
 }
@@ -207,12 +204,13 @@ static struct rte_ring *ring_new(unsigned int flags)
 	return ring;
 }
 
-static void ring_free(struct rte_ring *ring)
+/* Nobody else has the port any more, so its row of counters is ours. */
+static void ring_free(struct vb_host_port *port, struct rte_ring *ring)
 {
 	struct rte_mbuf *m;
 
 	while (ring != NULL && rte_ring_sc_dequeue(ring, (void **)&m) == 0)
-		rte_pktmbuf_free(m);
+		vb_drop(port->row, VB_DROP_NO_PEER, &m, 1);
 	free(ring);
 }
 
@@ -232,8 +230,8 @@ int vb_host_port_init(
 
 void vb_host_port_fini(struct vb_host_port *port)
 {
-	ring_free(port->rx);
-	ring_free(port->tx);
+	ring_free(port, port->rx);
+	ring_free(port, port->tx);
 }
 
 int vb_host_port_start(struct vb_host_port *port, struct vb_brick *to)

@@ -84,9 +84,18 @@ static inline struct rte_mbuf *vb_host_take(struct vb_host_port *port)
 	return rte_ring_sc_dequeue(port->tx, (void **)&m) == 0 ? m : NULL;
 }
 
-/* Hand a packet to the workers; it is consumed. */
+/* A packet came from the kernel, and its contents were lost. */
+static inline void vb_host_lost(struct vb_host_port *port, enum vb_drop why)
+{
+	vb_count(&port->row->from_peer_packets, 1);
+	vb_count(&port->row->drops[why], 1);
+}
+
+/* Hand a packet from the kernel to the workers; it is consumed. */
 static inline void vb_host_give(struct vb_host_port *port, struct rte_mbuf *m)
 {
+	vb_count(&port->row->from_peer_packets, 1);
+	vb_count(&port->row->from_peer_bytes, m->pkt_len);
 	if (rte_ring_sp_enqueue(port->rx, m) != 0)
 		vb_drop(port->row, VB_DROP_RING_FULL, &m, 1);
 }

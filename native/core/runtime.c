@@ -130,6 +130,11 @@ static int eal_start(const struct vb_options *o)
 	return ret;
 }
 
+uint32_t vb_buffers_in_use(void)
+{
+	return vb_pool != NULL ? rte_mempool_in_use_count(vb_pool) : 0;
+}
+
 int vb_start(const struct vb_options *o)
 {
 	int ret;

@@ -248,7 +248,8 @@ int vb_brick_destroy(struct vb_brick *brick);
 /* "Peer" is the host's side of a brick: the guest, or the kernel interface.
  * A switch, trunk or antispoof has none and uses only the drops.  What a brick makes
  * itself are copies of flooded packets, beyond the first, and announcements; so over all
- * bricks at rest from_peer + made = to_peer + drops.
+ * bricks at rest, and those that are gone, from_peer + made = to_peer + drops, but for what
+ * a device says that it failed to send.
  */
 struct vb_stats {
 	uint64_t from_peer_packets;
@@ -261,6 +262,12 @@ struct vb_stats {
 
 /* Counters since the brick was created; they only grow. */
 void vb_brick_stats(struct vb_brick *brick, struct vb_stats *out);
+
+/* The counters of all bricks that are no more. */
+void vb_gone_stats(struct vb_stats *out);
+
+/* Packet buffers in use; with nothing on its way those that wait for packets. */
+uint32_t vb_buffers_in_use(void);
 
 /* The number of edges that the workers serve now. */
 uint32_t vb_brick_edges(struct vb_brick *brick);

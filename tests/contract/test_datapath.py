@@ -97,6 +97,19 @@ def test_there_is_a_worker(datapath: Datapath) -> None:
     assert [w.worker for w in datapath.worker_stats()] == [0]
 
 
+def test_buffers_are_there_and_free(datapath: Datapath, add: Callable[..., Port]) -> None:
+    add(mode=Mode.CLIENT)
+    buffers = datapath.buffer_stats()
+    assert (buffers.total, buffers.in_use) == (Options().mbufs, 0)
+
+
+def test_nothing_is_gone_uncounted(datapath: Datapath, add: Callable[..., Port]) -> None:
+    add("a", mode=Mode.CLIENT)
+    before = datapath.gone_stats()
+    datapath.port_remove("a")
+    assert datapath.gone_stats() == before
+
+
 STOP = """
 import importlib, sys
 from tests.contract.conftest import OPTIONS

@@ -63,6 +63,27 @@ static void unknown_goes_to_all_others(void **state)
 	assert_int_equal(sink_empty(&sinks[2]), 1);
 }
 
+static void counters_outlive_their_brick(void **state)
+{
+	const struct vb_switch_config config = {.mac_table_size = 64, .mac_ageing_s = 300};
+	struct rte_mbuf *m = harness_frame(2, 1, 13);
+	struct vb_stats before, after;
+	struct vb_brick *other;
+	struct sink sink;
+
+	(void)state;
+	vb_gone_stats(&before);
+	assert_int_equal(vb_switch_create("switch/other", &config, &other), 0);
+	sink_create(&sink, "sink/other");
+	push_into(other, join(other, sink.brick), &m, 1);
+	vb_gone_stats(&after);
+	assert_int_equal(after.drops[VB_DROP_TOO_SHORT], before.drops[VB_DROP_TOO_SHORT]);
+	assert_int_equal(vb_brick_destroy(sink.brick), 0);
+	assert_int_equal(vb_brick_destroy(other), 0);
+	vb_gone_stats(&after);
+	assert_int_equal(after.drops[VB_DROP_TOO_SHORT], before.drops[VB_DROP_TOO_SHORT] + 1);
+}
+
 static void known_goes_where_it_was_seen(void **state)
 {
 	struct vb_stats before, after;
@@ -218,6 +239,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(unknown_goes_to_all_others),
+		T(counters_outlive_their_brick),
 		T(known_goes_where_it_was_seen),
 		T(a_burst_keeps_its_order),
 		T(hairpin_is_dropped),

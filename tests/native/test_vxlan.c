@@ -36,13 +36,18 @@ static void nothing(struct vb_brick *brick)
 	(void)brick;
 }
 
+static void guest_fini(struct vb_brick *brick)
+{
+	vb_host_port_fini(brick->state);
+}
+
 static const struct vb_brick_ops guest_ops = {
 	.kind = "guest",
 	.polled = true,
 	.pull = vb_host_pull,
 	.push = vb_host_push,
 	.quiesce = nothing,
-	.fini = nothing,
+	.fini = guest_fini,
 };
 
 static struct vb_vxlan_config tunnel(const char *local, uint32_t vni)
@@ -76,7 +81,6 @@ static void site_destroy(struct site *s)
 {
 	assert_int_equal(vb_brick_destroy(s->vxlan), 0);
 	assert_int_equal(vb_brick_destroy(s->guest.brick), 0);
-	vb_host_port_fini(&s->guest);
 	assert_int_equal(vb_brick_destroy(s->sw), 0);
 }
 
@@ -326,13 +330,14 @@ static void bad_packets_are_dropped_by_name(void **state)
 	harness_wait(dropped(&a, VB_DROP_TOO_BIG) == 1);
 	wire_says(wire, "127.0.0.1", VNI, EVERYBODY, 3, 9000);
 	harness_wait(dropped(&a, VB_DROP_TOO_BIG) == 2);
+	assert_int_equal(stats(&a).from_peer_packets, 8);
 	/* None of them came through, and reserved bits do not matter (RFC 7348). */
 	make_packet(packet, VNI, EVERYBODY, 3, 60);
 	packet[0] = 0xff;
 	packet[1] = packet[7] = 0xff;
 	wire_send(wire, "127.0.0.1", packet, len);
 	hears(&a, EVERYBODY, 3, 60);
-	assert_int_equal(stats(&a).from_peer_packets, 1);
+	assert_int_equal(stats(&a).from_peer_packets, 9);
 	close(wire);
 	close(stranger);
 }
@@ -502,7 +507,7 @@ static void without_buffers_packets_are_lost_by_name(void **state)
 	/* More than the buffers that lie ready for a burst. */
 	for (int i = 0; i < 100; i++)
 		wire_says(wire, "127.0.0.1", VNI, EVERYBODY, 3, 60);
-	harness_wait(stats(&a).from_peer_packets + dropped(&a, VB_DROP_NO_BUFFER) == 100);
+	harness_wait(stats(&a).from_peer_packets == 100);
 	assert_true(dropped(&a, VB_DROP_NO_BUFFER) > 0);
 	rte_pktmbuf_free_bulk(all, n);
 	wire_says(wire, "127.0.0.1", VNI, EVERYBODY, 4, 61);

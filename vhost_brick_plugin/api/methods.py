@@ -15,7 +15,15 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from vhost_brick_plugin.codec import param
 from vhost_brick_plugin.model import Mode, Network, Offer, Port, PortSecurity, Session, Uplink
-from vhost_brick_plugin.report import BrickStats, Counters, Fault, GraphResult, WorkerStats
+from vhost_brick_plugin.report import (
+    NO_TRAFFIC,
+    BrickStats,
+    BufferStats,
+    Counters,
+    Fault,
+    GraphResult,
+    WorkerStats,
+)
 
 API_VERSION = 1
 """Raised when an old client could misread a new daemon; additions do not raise it."""
@@ -120,6 +128,8 @@ class StatsResult:
     time: float = param("Seconds since the epoch.")
     bricks: tuple[BrickStats, ...] = param("Counters by brick.")
     workers: tuple[WorkerStats, ...] = param("Counters by worker.")
+    gone: Counters = param("Counters of all bricks that are no more.", default=NO_TRAFFIC)
+    buffers: BufferStats = param("Packet buffers.", default=BufferStats())
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -171,6 +171,8 @@ class Service:
             time=time.time(),
             bricks=self._datapath.brick_stats(),
             workers=self._datapath.worker_stats(),
+            gone=self._datapath.gone_stats(),
+            buffers=self._datapath.buffer_stats(),
         )
 
     def graph(self, _request: methods.Graph) -> GraphResult:

@@ -15,15 +15,9 @@ from vhost_brick_plugin.daemon.events import FaultBook
 from vhost_brick_plugin.daemon.state import Entry, State
 from vhost_brick_plugin.datapath.base import Datapath, NetworkInfo, PortInfo
 from vhost_brick_plugin.model import Network, SessionState
-from vhost_brick_plugin.report import Counters, Fault
+from vhost_brick_plugin.report import NO_TRAFFIC, Fault
 
-_NOT_SERVED = PortInfo(
-    sessions=(),
-    fault="",
-    counters=Counters(
-        from_peer_packets=0, from_peer_bytes=0, to_peer_packets=0, to_peer_bytes=0, drops={}
-    ),
-)
+_NOT_SERVED = PortInfo(sessions=(), fault="", counters=NO_TRAFFIC)
 _NOT_MADE = NetworkInfo(macs_learned=0, drops={})
 
 

@@ -15,7 +15,13 @@ from collections.abc import Mapping, Sequence
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.model import Network, Offer, Port, Session, Uplink
-from vhost_brick_plugin.report import BrickStats, Counters, GraphResult, WorkerStats
+from vhost_brick_plugin.report import (
+    BrickStats,
+    BufferStats,
+    Counters,
+    GraphResult,
+    WorkerStats,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +265,15 @@ class Datapath(abc.ABC):
 
     @abc.abstractmethod
     def brick_stats(self) -> tuple[BrickStats, ...]:
-        """Return counters of all bricks since :meth:`start`."""
+        """Return counters of all bricks since each was made."""
+
+    @abc.abstractmethod
+    def gone_stats(self) -> Counters:
+        """Return the counters that bricks which are no more had, all together."""
+
+    @abc.abstractmethod
+    def buffer_stats(self) -> BufferStats:
+        """Return how many packet buffers there are, and are in use."""
 
     @abc.abstractmethod
     def worker_stats(self) -> tuple[WorkerStats, ...]:

@@ -22,7 +22,14 @@ from vhost_brick_plugin.datapath.dpdk_ports import Ports
 from vhost_brick_plugin.datapath.dpdk_uplinks import Uplinks
 from vhost_brick_plugin.datapath.eal import eal_args
 from vhost_brick_plugin.model import Network, Offer, Port, Uplink, UplinkKind
-from vhost_brick_plugin.report import BrickStats, GraphResult, WorkerStats, total_drops
+from vhost_brick_plugin.report import (
+    BrickStats,
+    BufferStats,
+    Counters,
+    GraphResult,
+    WorkerStats,
+    total_drops,
+)
 
 EVENT_KINDS = {
     lib.VB_EVENT_SESSION_CONNECTED: "session_connected",
@@ -220,6 +227,12 @@ class DpdkDatapath(base.Datapath):
             )
             for node in self.graph().nodes
         )
+
+    def gone_stats(self) -> Counters:
+        return dpdk_c.gone_counters()
+
+    def buffer_stats(self) -> BufferStats:
+        return BufferStats(total=self._options.mbufs, in_use=lib.vb_buffers_in_use())
 
     def worker_stats(self) -> tuple[WorkerStats, ...]:
         rows: list[WorkerStats] = []

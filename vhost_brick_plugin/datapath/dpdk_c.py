@@ -85,6 +85,17 @@ def counters(brick: Any) -> Counters:
     """Return the counters of *brick*."""
     raw = ffi.new("struct vb_stats *")
     lib.vb_brick_stats(brick, raw)
+    return _counters(raw)
+
+
+def gone_counters() -> Counters:
+    """Return the counters of all bricks that were destroyed."""
+    raw = ffi.new("struct vb_stats *")
+    lib.vb_gone_stats(raw)
+    return _counters(raw)
+
+
+def _counters(raw: Any) -> Counters:
     return Counters(
         from_peer_packets=raw.from_peer_packets,
         from_peer_bytes=raw.from_peer_bytes,

@@ -44,7 +44,9 @@ from vhost_brick_plugin.model import (
     UplinkKind,
 )
 from vhost_brick_plugin.report import (
+    NO_TRAFFIC,
     BrickStats,
+    BufferStats,
     Counters,
     GraphResult,
     WorkerStats,
@@ -57,10 +59,6 @@ FEATURES = _MRG_RXBUF | _PROTOCOL | _VERSION_1
 
 SUPPORTED = FEATURES | _MQ
 
-_NO_TRAFFIC = Counters(
-    from_peer_packets=0, from_peer_bytes=0, to_peer_packets=0, to_peer_bytes=0, drops={}
-)
-
 
 @dataclasses.dataclass
 class _Port:
@@ -69,7 +67,7 @@ class _Port:
     listener: socket.socket | None
     sessions: dict[int, Session] = dataclasses.field(default_factory=dict)
     fault: str = ""
-    counters: Counters = _NO_TRAFFIC
+    counters: Counters = NO_TRAFFIC
 
 
 @dataclasses.dataclass
@@ -216,10 +214,16 @@ class FakeDatapath(Datapath):
                 brick=node.name,
                 kind=node.kind,
                 network=node.network,
-                counters=counters.get(node.name, _NO_TRAFFIC),
+                counters=counters.get(node.name, NO_TRAFFIC),
             )
             for node in self.graph().nodes
         )
+
+    def gone_stats(self) -> Counters:
+        return NO_TRAFFIC
+
+    def buffer_stats(self) -> BufferStats:
+        return BufferStats(total=self._running().mbufs)
 
     def worker_stats(self) -> tuple[WorkerStats, ...]:
         cores = self._running().worker_cores or (-1,)
