@@ -43,6 +43,15 @@ def total_drops(parts: Iterable[Counters]) -> dict[str, int]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something in the life of a port."""
+
+    time: float = param("Seconds since the epoch.")
+    what: str = param("As events call it: session_connected, fault ...")
+    detail: Mapping[str, str] = param("What belongs to it: session, features, fault ...")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BrickStats:
     """Counters of one brick."""
 

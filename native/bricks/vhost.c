@@ -176,7 +176,7 @@ void vhost_event(struct vhost_port *port, struct vhost_session *s, enum vb_event
 {
 	struct vb_event event = {
 		.kind = kind,
-		.fault = __atomic_load_n(&port->fault, __ATOMIC_RELAXED),
+		.fault = s != NULL ? s->ended_by : __atomic_load_n(&port->fault, __ATOMIC_RELAXED),
 	};
 
 	memcpy(event.brick, port->brick->name, sizeof(event.brick));
@@ -184,6 +184,7 @@ void vhost_event(struct vhost_port *port, struct vhost_session *s, enum vb_event
 		event.session = s->number;
 		event.features = s->device.features;
 		event.queues = __builtin_popcountll(s->device.enabled);
+		vhost_peer_of(s->channel.fd, &event.pid, &event.uid);
 	}
 	vb_event_raise(&event);
 }

@@ -53,6 +53,7 @@ struct vhost_session {
 	bool was_running; /* it was, once */
 	uint16_t edge;	  /* while running */
 	uint64_t told;	  /* the enabled queue pairs that the last event told */
+	enum vb_fault ended_by;
 	struct vhost_guest_memory memory;
 	struct vhost_conduct conduct;
 	struct vhost_session *next;
@@ -170,7 +171,10 @@ int vhost_listen_adopt(struct vhost_port *port, int fd);
 /* Close the socket and take its path away. */
 void vhost_listen_remove(struct vhost_port *port);
 
-/* Whether the process at the other end of a connected socket may be there. */
+/* The process at the other end of a connected socket, and its user. */
+bool vhost_peer_of(int fd, int32_t *pid, uint32_t *uid);
+
+/* Whether it may be there. */
 bool vhost_peer_allowed(int fd);
 
 /* ---- vhost_lead.c ---- */

@@ -24,17 +24,29 @@
 #define PER_SECOND 20 /* afterwards */
 #define PAUSE (100 * MS)
 
-bool vhost_peer_allowed(int fd)
+bool vhost_peer_of(int fd, int32_t *pid, uint32_t *uid)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 
-	if (vb_nb_peer_uids == 0)
-		return true;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
 		return false;
+	*pid = peer.pid;
+	*uid = peer.uid;
+	return true;
+}
+
+bool vhost_peer_allowed(int fd)
+{
+	uint32_t uid;
+	int32_t pid;
+
+	if (vb_nb_peer_uids == 0)
+		return true;
+	if (!vhost_peer_of(fd, &pid, &uid))
+		return false;
 	for (uint32_t i = 0; i < vb_nb_peer_uids; i++)
-		if (vb_peer_uids[i] == peer.uid)
+		if (vb_peer_uids[i] == uid)
 			return true;
 	return false;
 }

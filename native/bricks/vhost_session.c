@@ -154,6 +154,8 @@ static enum vb_fault handle(struct vhost_session *s)
 		if (!outcome.refused || !ack)
 			return outcome.fault;
 	}
+	if (request == VHOST_SET_FEATURES && outcome.fault == VB_FAULT_NONE)
+		vhost_event(s->port, s, VB_EVENT_SESSION_NEGOTIATED);
 	follow_rings(s);
 	if (outcome.rarp && s->running)
 		announce(s, (const uint8_t *)&msg->payload.u64);
@@ -300,6 +302,7 @@ void vhost_session_close(struct vhost_session *s, enum vb_fault fault)
 	detach(s);
 	if (fault != VB_FAULT_NONE)
 		vhost_fault(port, fault);
+	s->ended_by = fault;
 	vhost_event(port, s, VB_EVENT_SESSION_CLOSED);
 	vhost_session_free(s);
 	if (!ready)

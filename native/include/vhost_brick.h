@@ -343,16 +343,19 @@ enum vb_event_kind {
 	VB_EVENT_FAULT = 5,
 	VB_EVENT_FAULT_CLEARED = 6,
 	VB_EVENT_LOST = 7, /* events were dropped before this one: read the state again */
-	VB_EVENT_SESSION_ADOPTED = 8, /* taken over from a process that served it before */
+	VB_EVENT_SESSION_ADOPTED = 8,	 /* taken over from a process that served it before */
+	VB_EVENT_SESSION_NEGOTIATED = 9, /* its frontend has accepted features */
 };
 
 struct vb_event {
 	uint64_t time;
 	uint64_t session;  /* its number, or 0 */
-	uint64_t features; /* of a running session */
+	uint64_t features; /* that its frontend has accepted */
 	uint32_t kind;	   /* enum vb_event_kind */
 	uint32_t queues;   /* enabled queue pairs */
-	uint32_t fault;	   /* for vb_fault_name() */
+	uint32_t fault;	   /* for vb_fault_name(); why a session was closed, or 0 */
+	int32_t pid;	   /* of a session that begins: the process at the other end, */
+	uint32_t uid;	   /* and its user */
 	char brick[VB_NAME_MAX];
 };
 

@@ -39,7 +39,14 @@ from vhost_brick_plugin.model import (
     Uplink,
     UplinkKind,
 )
-from vhost_brick_plugin.report import Fault, GraphEdge, GraphNode, GraphResult, WorkerStats
+from vhost_brick_plugin.report import (
+    Fault,
+    GraphEdge,
+    GraphNode,
+    GraphResult,
+    Happening,
+    WorkerStats,
+)
 
 GRAPH = GraphResult(
     nodes=(
@@ -221,6 +228,24 @@ def test_port_show_tells_the_security_in_force(daemon: StubDaemon, run: Run) -> 
     assert shown["security"] == "filtered"
     assert shown["allowed"] == [{"mac": "52:54:00:00:00:01", "ip": "192.0.2.7/32"}]
     assert " 52:54:00:00:00:01=192.0.2.7/32 " in run("port", "show", "p1").out
+
+
+def test_port_show_tells_a_life(daemon: StubDaemon, run: Run) -> None:
+    life = (
+        Happening(time=1.5, what="session_negotiated", detail={"features": "0x100008000"}),
+        Happening(time=2.0, what="fault", detail={"fault": "bad_message", "hint": "no comma"}),
+    )
+    daemon.answers[methods.PortShow] = port_status(life=life)
+    shown = run("port", "show", "p1").out
+    assert ".500  session negotiated  features=MRG_RXBUF+VERSION_1" in shown
+    assert ".000  fault  fault=bad_message" in shown
+    assert "no comma" not in shown
+    (first, _) = run("port", "show", "p1", "-f", "json").json["life"]
+    assert first == {
+        "time": 1.5,
+        "what": "session_negotiated",
+        "detail": {"features": "0x100008000"},
+    }
 
 
 def test_port_stats(daemon: StubDaemon, run: Run) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from tests.unit.support import Bench, entry, nic, state, tap, vxlan
 from vhost_brick_plugin import errors, model
 from vhost_brick_plugin.api import methods
-from vhost_brick_plugin.daemon import checks
+from vhost_brick_plugin.daemon import checks, lives
 from vhost_brick_plugin.daemon.state import Entry, State
 from vhost_brick_plugin.datapath import fake
 from vhost_brick_plugin.datapath.base import Options
@@ -516,7 +517,7 @@ def test_a_change_the_datapath_refuses_is_undone(bench: Bench) -> None:
     with pytest.raises(errors.DatapathError):
         bench.ensure("a", network="m")
     assert bench.snapshot() == before
-    assert bench.call(methods.PortShow(id="a")) == first
+    assert dataclasses.replace(bench.call(methods.PortShow(id="a")), life=()) == first
 
 
 def test_a_port_that_cannot_be_stored_is_not_served(
@@ -552,7 +553,7 @@ def test_a_port_in_fault_is_shown_and_comes_back(short_dir: Path) -> None:
     assert shown.state == "fault"
     assert shown.fault is not None
     assert shown.fault.name == "invalid_socket_path"
-    assert bench.call(methods.PortListCall()).ports == (shown,)
+    assert bench.call(methods.PortListCall()).ports == (dataclasses.replace(shown, life=()),)
 
     missing.mkdir()
     bench.clock.now += 1
@@ -758,3 +759,36 @@ def test_lists_are_sorted_and_filtered(bench: Bench) -> None:
     assert [p.port.id for p in listed] == ["b", "c"]
     networks = bench.call(methods.NetworkListCall()).networks
     assert [(n.network.name, n.ports) for n in networks] == [("m", ("a",)), ("n", ("b", "c"))]
+
+
+# -- the life of a port ------------------------------------------------------
+
+
+def test_a_port_has_a_life(bench: Bench) -> None:
+    bench.ensure("a")
+    bench.datapath.connect("a")
+    bench.service.drain_events()
+    bench.datapath.break_port("a", "guest_misbehaves", "it does", "stop it")
+    bench.service.drain_events()
+    life = bench.call(methods.PortShow(id="a")).life
+    assert [h.what for h in life[:2]] == ["port_added", "session_connected"]
+    assert life[-1].what == "fault"
+    assert life[-1].detail["fault"] == "guest_misbehaves"
+    assert [h.time for h in life] == sorted(h.time for h in life)
+
+
+def test_a_new_port_has_no_past(bench: Bench) -> None:
+    for _ in range(2):
+        bench.ensure("a")
+        bench.call(methods.PortRemove(id="a"))
+        bench.service.drain_events()
+    bench.ensure("a")
+    assert [h.what for h in bench.call(methods.PortShow(id="a")).life] == ["port_added"]
+
+
+def test_a_life_is_of_bounded_length(bench: Bench) -> None:
+    bench.ensure("a")
+    for _ in range(lives.LENGTH):
+        bench.datapath.connect("a")
+        bench.service.drain_events()
+    assert len(bench.call(methods.PortShow(id="a")).life) == lives.LENGTH

@@ -22,6 +22,7 @@ from vhost_brick_plugin.report import (
     Counters,
     Fault,
     GraphResult,
+    Happening,
     WorkerStats,
 )
 
@@ -106,6 +107,9 @@ class PortStatus:
     sessions: tuple[Session, ...] = param("The connected frontends.")
     fault: Fault | None = param("What is wrong, if anything is.", default=None)
     counters: Counters = param("Its traffic, all sessions together.")
+    life: tuple[Happening, ...] = param(
+        "What happened to it, the oldest first; of port_show alone.", default=()
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

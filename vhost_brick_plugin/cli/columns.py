@@ -11,6 +11,7 @@ from typing import Any
 
 from cliff.columns import FormattableColumn
 
+from vhost_brick_plugin import features
 from vhost_brick_plugin.cli import words
 
 
@@ -96,7 +97,24 @@ class Bits(FormattableColumn):  # type: ignore[type-arg]
     """A feature mask."""
 
     def human_readable(self) -> str:
-        return f"{self._value:#x}"
+        return f"{self._value:#x} ({', '.join(features.names(self._value))})"
+
+
+class Life(FormattableColumn):  # type: ignore[type-arg]
+    """Happenings, one a line."""
+
+    def human_readable(self) -> str:
+        return "\n".join(map(_happening, self._value))
+
+
+def _happening(value: dict[str, Any]) -> str:
+    detail = dict(value["detail"])
+    if "features" in detail:
+        detail["features"] = "+".join(features.names(int(detail["features"], 0)))
+    # A fault's own fields have room of their own, and this is one line.
+    words = ", ".join(f"{k}={v}" for k, v in detail.items() if k not in ("message", "hint"))
+    moment = f"{_moment(value['time'])}.{int(value['time'] * 1000) % 1000:03}"
+    return f"{moment}  {value['what'].replace('_', ' ')}  {words}".rstrip()
 
 
 def _process(value: dict[str, Any]) -> str:

@@ -46,6 +46,9 @@ def describe(event: base.Event) -> tuple[int, str]:
             return logging.INFO, f"{who}: a frontend connected ({session})"
         case "session_adopted":
             return logging.INFO, f"{who}: goes on where the other process stopped ({session})"
+        case "session_negotiated":
+            features = event.detail.get("features", "?")
+            return logging.DEBUG, f"{who}: the frontend accepts features {features} ({session})"
         case "session_running":
             queues, features = event.detail.get("queues", "?"), event.detail.get("features", "?")
             text = f"{who}: packets flow ({session}, {queues} queue pairs, features {features})"
@@ -53,6 +56,9 @@ def describe(event: base.Event) -> tuple[int, str]:
         case "session_stopped":
             return logging.INFO, f"{who}: its guest stopped the device ({session})"
         case "session_closed":
+            if reason := event.detail.get("reason"):
+                text = f"{who}: the connection was ended because of {reason} ({session})"
+                return logging.WARNING, text
             return logging.INFO, f"{who}: the frontend went away ({session})"
         case "queues_changed":
             count = event.detail.get("queues", "?")

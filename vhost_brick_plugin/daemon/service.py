@@ -18,6 +18,7 @@ from vhost_brick_plugin import errors, model
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.daemon import checks, events, reconcile
 from vhost_brick_plugin.daemon.engine import Engine
+from vhost_brick_plugin.daemon.lives import Lives
 from vhost_brick_plugin.daemon.settings import Settings
 from vhost_brick_plugin.daemon.state import Entry, State
 from vhost_brick_plugin.daemon.status import Reporter
@@ -58,6 +59,9 @@ class Service:
         self._desired = desired
         self._emit = emit
         self._faults = events.FaultBook()
+        self._lives = Lives()
+        for id in desired.ports:
+            self._lives.note(methods.Event(time=time.time(), kind="port_restored", port=id))
         self._report = Reporter(engine, datapath, self._faults)
         self.handlers: dict[str, Callable[[Any], Any]] = {
             methods.NetworkEnsure.name: self.network_ensure,
@@ -141,6 +145,7 @@ class Service:
         self._commit(after, [reconcile.port_subject(request.id)])
         self._faults.forget_port(request.id)
         self._tell("port_removed", request.id)
+        self._lives.forget(request.id)
         return methods.Done(existed=True)
 
     def port_list(self, request: methods.PortListCall) -> methods.PortList:
@@ -161,7 +166,8 @@ class Service:
         entry = self._desired.ports.get(request.id)
         if entry is None:
             raise errors.PortNotFound(f"there is no port {request.id}")
-        return self._report.port(entry, self._desired)
+        status = self._report.port(entry, self._desired)
+        return dataclasses.replace(status, life=self._lives.of(request.id))
 
     # -- the datapath --------------------------------------------------------
 
@@ -187,7 +193,7 @@ class Service:
                 self._engine.lose(event.uplink, events.fault_of(event))
             else:
                 self._faults.note(event)
-            self._emit(events.translate(event))
+            self._publish(events.translate(event))
 
     def retry(self) -> None:
         """Try again what could not be served and is due."""
@@ -263,7 +269,13 @@ class Service:
             )
 
     def _tell(self, kind: str, port: str = "", **detail: str) -> None:
-        self._emit(methods.Event(time=time.time(), kind=kind, port=port, detail=detail))
+        self._publish(methods.Event(time=time.time(), kind=kind, port=port, detail=detail))
+
+    def _publish(self, event: methods.Event) -> None:
+        # What is still heard of a port that is gone makes no life.
+        if event.port in self._desired.ports:
+            self._lives.note(event)
+        self._emit(event)
 
 
 def _network_subjects(network: Network) -> list[str]:

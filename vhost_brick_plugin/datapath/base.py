@@ -72,12 +72,12 @@ class Event:
     """Something that happened in the datapath, to a port, to an uplink or (``lost``) to all.
 
     :ivar kind: ``session_connected``, ``session_adopted`` (from the process that served
-        before), ``session_running``, ``session_stopped``, ``session_closed``,
-        ``queues_changed``, ``fault``, ``fault_cleared`` or ``lost`` (events were dropped:
-        read the state again).
+        before), ``session_negotiated`` (its features), ``session_running``,
+        ``session_stopped``, ``session_closed``, ``queues_changed``, ``fault``,
+        ``fault_cleared`` or ``lost`` (events were dropped: read the state again).
     :ivar port: its id, or empty.
     :ivar uplink: the name of its interface, or empty.
-    :ivar detail: ``features``, ``queues`` ... as text; of a fault ``fault`` (its
+    :ivar detail: ``features``, ``queues``, ``pid`` ... as text; of a fault ``fault`` (its
         name), ``message`` and ``hint``.
     """
 

@@ -41,6 +41,7 @@ EVENT_KINDS = {
     lib.VB_EVENT_FAULT_CLEARED: "fault_cleared",
     lib.VB_EVENT_LOST: "lost",
     lib.VB_EVENT_SESSION_ADOPTED: "session_adopted",
+    lib.VB_EVENT_SESSION_NEGOTIATED: "session_negotiated",
 }
 
 UPLINK_KINDS = frozenset(kind.value for kind in UplinkKind)
@@ -289,8 +290,14 @@ class DpdkDatapath(base.Datapath):
 def _event(raw: Any) -> base.Event:
     kind, _, name = dpdk_c.text(raw.brick).partition("/")
     detail: dict[str, str] = {}
-    if raw.kind in (lib.VB_EVENT_SESSION_RUNNING, lib.VB_EVENT_QUEUES_CHANGED):
+    if raw.kind in (lib.VB_EVENT_SESSION_CONNECTED, lib.VB_EVENT_SESSION_ADOPTED):
+        detail = {"pid": str(raw.pid), "user": str(raw.uid)}
+    elif raw.kind == lib.VB_EVENT_SESSION_NEGOTIATED:
+        detail = {"features": f"{raw.features:#x}"}
+    elif raw.kind in (lib.VB_EVENT_SESSION_RUNNING, lib.VB_EVENT_QUEUES_CHANGED):
         detail = {"features": f"{raw.features:#x}", "queues": str(raw.queues)}
+    elif raw.kind == lib.VB_EVENT_SESSION_CLOSED and raw.fault:
+        detail = {"reason": dpdk_c.FAULTS[raw.fault]}
     elif raw.kind == lib.VB_EVENT_FAULT:
         detail = {
             "fault": dpdk_c.FAULTS[raw.fault],
