@@ -17,6 +17,7 @@
 #include "bricks/vhost_note.h"
 #include "core/clock.h"
 #include "core/runtime.h"
+#include "vhost/foreign.h"
 
 /* What is known of a session, or (s NULL) of a socket that listens. */
 struct copy {
@@ -250,7 +251,7 @@ static bool read_note(int fd)
 		return true;
 	}
 	for (uint32_t i = 0; i < nb_fds; i++)
-		close(fds[i]);
+		vhost_foreign_close(fds[i]);
 	return follow.leader.fd >= 0;
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "vhost/foreign.h"
 
 /* One fd more than any message has, to see that there are too many. */
 #define ROOM (VHOST_FDS_MAX + 1)
@@ -23,7 +24,7 @@ void vhost_channel_init(struct vhost_channel *c, int fd)
 void vhost_channel_discard(struct vhost_channel *c)
 {
 	for (uint32_t i = 0; i < c->nb_fds; i++)
-		close(c->fds[i]);
+		vhost_foreign_close(c->fds[i]);
 	c->nb_fds = 0;
 }
 
@@ -52,7 +53,7 @@ static bool take_fds(struct vhost_channel *c, struct msghdr *hdr)
 			if (c->nb_fds < VHOST_FDS_MAX) {
 				c->fds[c->nb_fds++] = fd;
 			} else {
-				close(fd);
+				vhost_foreign_close(fd);
 				fit = false;
 			}
 		}

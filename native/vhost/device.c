@@ -9,10 +9,10 @@
 #include <linux/virtio_net.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/graph.h"
 #include "vhost/call.h"
+#include "vhost/foreign.h"
 #include "vhost/guard.h"
 
 #define BIT(n) (1ULL << (n))
@@ -36,7 +36,7 @@ static bool has(const struct vhost_device *dev, uint32_t feature)
 static void replace_fd(int *fd, int with)
 {
 	if (*fd >= 0)
-		close(*fd);
+		vhost_foreign_close(*fd);
 	*fd = with;
 }
 
@@ -243,7 +243,7 @@ static struct vhost_outcome set_mem_table(
 	memcpy(offers, msg->payload.table.regions, sizeof(offers));
 	if (!vhost_memory_plausible(offers, n)) {
 		for (uint32_t i = 0; i < n; i++)
-			close(fds[i]);
+			vhost_foreign_close(fds[i]);
 		return bad(VB_FAULT_BAD_MESSAGE);
 	}
 	ret = vhost_memory_map(offers, fds, n, &dev->memory);
@@ -338,7 +338,7 @@ static struct vhost_outcome set_vring_call(struct vhost_device *dev, uint32_t i,
 	s->call = fd;
 	update(dev, i, i);
 	if (old >= 0)
-		close(old);
+		vhost_foreign_close(old);
 	/* What has come in between went to the old one, or to nobody. */
 	if (running(dev, i) != NULL)
 		vhost_vring_call(running(dev, i));

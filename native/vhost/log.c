@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "vhost/foreign.h"
 #include "vhost/guard.h"
 
 /* The log of 16 TiB of guest memory; also keeps the sums below from wrapping. */
@@ -45,7 +45,7 @@ int vhost_log_map(int fd, uint64_t size, uint64_t offset, struct vhost_log **out
 	}
 	if (ret != 0) {
 		free(log);
-		close(fd);
+		vhost_foreign_close(fd);
 		return ret;
 	}
 	log->bits = (uint8_t *)log->map + offset;
@@ -63,6 +63,6 @@ void vhost_log_unmap(struct vhost_log *log)
 		return;
 	vhost_guard_remove(log->guard);
 	munmap(log->map, log->map_len);
-	close(log->fd);
+	vhost_foreign_close(log->fd);
 	free(log);
 }

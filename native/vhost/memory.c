@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "vhost/foreign.h"
 #include "vhost/guard.h"
 
 static bool overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
@@ -90,7 +90,7 @@ int vhost_memory_map(const struct vhost_region_offer *offers, const int *fds, ui
 
 	for (uint32_t i = 0; i < n; i++) {
 		if (m == NULL) {
-			close(fds[i]);
+			vhost_foreign_close(fds[i]);
 			continue;
 		}
 		m->regions[i].offer = offers[i];
@@ -119,7 +119,7 @@ void vhost_memory_unmap(struct vhost_memory *m)
 			vhost_guard_remove(r->guard);
 		if (r->map != NULL)
 			munmap(r->map, r->map_len);
-		close(r->fd);
+		vhost_foreign_close(r->fd);
 	}
 	free(m);
 }

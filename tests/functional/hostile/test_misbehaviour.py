@@ -9,7 +9,6 @@ it, as fast as it can.
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -269,31 +268,3 @@ def test_available_index_that_changes(stage: Stage) -> None:
         values = [u16(v) for v in (guest.tx.avail_index, 0, 0x8000, 0xFFFF, 17)]
         with scribbling(guest, {guest.tx.avail + 2: values}):
             wait_until(lambda: port.drops().get("avail_jump", 0) > 0, "an avail_jump")
-
-
-# -- eventfds ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("blocking", ["at_first", "later"])
-def test_call_that_would_block(stage: Stage, blocking: str) -> None:
-    """An eventfd at its greatest value: one more write waits until somebody reads it."""
-    with stage.attack() as port:
-        guest = port.connect()
-        port.exchange(guest)
-        call = guest.pairs[0].rx_call
-        if blocking == "at_first":
-            os.set_blocking(call, True)
-        guest.peer.set_vring_call(0, call)
-        # The file is shared: what the backend has set on it the frontend can undo.
-        os.set_blocking(call, True)
-        os.set_blocking(call, False)
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(call)
-        os.eventfd_write(call, 2**64 - 2)
-        os.set_blocking(call, True)
-        for _ in range(10):
-            stage.witness.send(frame(port.number, WITNESS_NUMBER, b"a call for this"))
-        port.reach(guest)
-        stage.check_victims()
-        stage.newcomer()
-        os.set_blocking(call, False)
