@@ -52,7 +52,7 @@ class Guest(Frontend):
     def __init__(self, path: str | Path, number: int, **kwargs: Any) -> None:
         super().__init__(path, **kwargs)
         self.number = number
-            # Where the frames to send would be, had we not a send() of our own.
+        # Where the frames to send would be, had we not a send() of our own.
         self.scratch = self.pairs[0].tx_buffers
         self.at = GUEST_BASE + self.scratch
         self.size = self.write(HEADER + self.frame(b"of an attacker"))
@@ -71,7 +71,7 @@ class Guest(Frontend):
         return len(data)
 
     def frame(self, payload: bytes, to: int | None = None) -> bytes:
-        """Return a frame from this guest to VM number *to*, or to itself: it ends at the switch."""
+        """Return a frame from this guest to VM number *to*, or to itself: to the switch only."""
         return exchange.frame(self.number if to is None else to, self.number, payload)
 
     def table(self, descriptors: list[Descriptor], offset: int = 4096) -> Descriptor:

@@ -105,6 +105,11 @@ NOT_OFFERED = {
 """Bytes of payload of requests that belong to features we do not offer."""
 
 
+def name(value: object) -> str | None:
+    """Return the id of a parameter that is a request; pytest makes those of others."""
+    return value.name if isinstance(value, Request) else None
+
+
 @contextlib.contextmanager
 def some_fds(count: int) -> Iterator[list[int]]:
     fds = [os.eventfd(0, os.EFD_CLOEXEC) for _ in range(count)]
@@ -130,7 +135,9 @@ def wrong_fd(kind: str) -> Iterator[int]:
         os.close(fd)
 
 
-def refused(stage: Stage, attack: Attack, fault: str = "bad_message", running: bool = True) -> None:
+def refused(
+    stage: Stage, attack: Attack, fault: str = "bad_message", running: bool = True
+) -> None:
     """Let a guest attack: its connection must end, and the port get the fault."""
     with stage.attack(queues=QUEUES) as port:
         guest = port.guest()
@@ -159,13 +166,15 @@ def test_unknown_request(stage: Stage, request_number: int, running: bool) -> No
     refused(stage, raw(request_number), running=running)
 
 
-@pytest.mark.parametrize(("request_number", "size"), NOT_OFFERED.items(), ids=str)
+@pytest.mark.parametrize(("request_number", "size"), NOT_OFFERED.items(), ids=name)
 def test_request_that_is_not_offered(stage: Stage, request_number: Request, size: int) -> None:
     refused(stage, raw(request_number, bytes(size)))
 
 
 @pytest.mark.parametrize("size", [4096, 65536, 2**31, 2**32 - 1])
-@pytest.mark.parametrize("request_number", [Request.SET_MEM_TABLE, Request.GET_FEATURES, 99])
+@pytest.mark.parametrize(
+    "request_number", [Request.SET_MEM_TABLE, Request.GET_FEATURES, 99], ids=name
+)
 def test_size_larger_than_any_payload(stage: Stage, request_number: int, size: int) -> None:
     """Refused by the header: no such payload is ever waited for, or read."""
     refused(stage, raw(request_number, size=size))
@@ -173,7 +182,7 @@ def test_size_larger_than_any_payload(stage: Stage, request_number: int, size: i
 
 @STATES
 @pytest.mark.parametrize("more", [-1, 1, 8], ids=["short", "long", "8_too_long"])
-@pytest.mark.parametrize("request_number", PAYLOADS)
+@pytest.mark.parametrize("request_number", PAYLOADS, ids=name)
 def test_size_wrong_for_the_request(
     stage: Stage, request_number: Request, more: int, running: bool
 ) -> None:
@@ -198,7 +207,7 @@ def test_flags_of_another_version_or_of_an_answer(stage: Stage, flags: int) -> N
 
 
 @STATES
-@pytest.mark.parametrize("request_number", [r for r in PAYLOADS if r not in WITH_FD])
+@pytest.mark.parametrize("request_number", [r for r in PAYLOADS if r not in WITH_FD], ids=name)
 def test_fd_that_is_not_due(stage: Stage, request_number: Request, running: bool) -> None:
     def attack(g: Guest) -> None:
         with some_fds(1) as fds:
@@ -209,7 +218,9 @@ def test_fd_that_is_not_due(stage: Stage, request_number: Request, running: bool
 
 @pytest.mark.parametrize("count", [2, MAX_FDS, MAX_FDS + 1, 253])
 @pytest.mark.parametrize(
-    "request_number", [Request.SET_VRING_CALL, Request.SET_VRING_KICK, Request.GET_FEATURES]
+    "request_number",
+    [Request.SET_VRING_CALL, Request.SET_VRING_KICK, Request.GET_FEATURES],
+    ids=name,
 )
 def test_too_many_fds(stage: Stage, request_number: Request, count: int) -> None:
     def attack(g: Guest) -> None:
@@ -232,13 +243,31 @@ def test_memory_table_with_too_many_or_few_fds(stage: Stage, count: int) -> None
     refused(stage, attack)
 
 
-@pytest.mark.parametrize("request_number", sorted(WITH_FD))
+def test_full_memory_table_with_one_fd_more(stage: Stage) -> None:
+    """As many regions as there may be, and descriptors for one more."""
+
+    def attack(g: Guest) -> None:
+        part = g.memory.size // MAX_FDS // 4096 * 4096
+        whole = g.memory.region()
+        regions = b"".join(
+            struct.pack("<QQQQ", whole.guest_address + at, part, whole.user_address + at, at)
+            for at in range(0, part * MAX_FDS, part)
+        )
+        payload = struct.pack("<II", MAX_FDS, 0) + regions
+        g.peer.send_raw(Request.SET_MEM_TABLE, payload, [whole.fd] * (MAX_FDS + 1))
+
+    refused(stage, attack, running=False)
+
+
+@pytest.mark.parametrize("request_number", sorted(WITH_FD), ids=name)
 def test_no_fd_where_one_is_due(stage: Stage, request_number: Request) -> None:
     refused(stage, raw(request_number, PAYLOADS[request_number]))
 
 
 @pytest.mark.parametrize(
-    "request_number", [Request.SET_VRING_KICK, Request.SET_VRING_CALL, Request.SET_VRING_ERR]
+    "request_number",
+    [Request.SET_VRING_KICK, Request.SET_VRING_CALL, Request.SET_VRING_ERR],
+    ids=name,
 )
 def test_fd_where_none_is_announced(stage: Stage, request_number: Request) -> None:
     def attack(g: Guest) -> None:
@@ -249,7 +278,9 @@ def test_fd_where_none_is_announced(stage: Stage, request_number: Request) -> No
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "/dev/null", "/dev/zero"])
-@pytest.mark.parametrize("request_number", [Request.SET_VRING_KICK, Request.SET_VRING_CALL])
+@pytest.mark.parametrize(
+    "request_number", [Request.SET_VRING_KICK, Request.SET_VRING_CALL], ids=name
+)
 def test_ring_fd_of_the_wrong_kind(stage: Stage, request_number: Request, kind: str) -> None:
     def attack(g: Guest) -> None:
         with wrong_fd(kind) as fd:
@@ -275,7 +306,7 @@ def test_fds_apart_from_their_message(stage: Stage) -> None:
 
 @STATES
 @pytest.mark.parametrize("index", [RINGS, 255, 256, 2**32 - 1])
-@pytest.mark.parametrize("request_number", sorted(INDEXED))
+@pytest.mark.parametrize("request_number", sorted(INDEXED), ids=name)
 def test_ring_beyond_the_ports_queues(
     stage: Stage, request_number: Request, index: int, running: bool
 ) -> None:
@@ -296,9 +327,24 @@ def test_ring_beyond_the_ports_queues(
 @STATES
 @pytest.mark.parametrize("size", [0, 3, 255, 257, 32767, 32769, 65536, 2**31, 2**32 - 1])
 def test_ring_size(stage: Stage, size: int, running: bool) -> None:
-    refused(
-        stage, raw(Request.SET_VRING_NUM, struct.pack("<II", 0, size)), running=running
-    )
+    refused(stage, raw(Request.SET_VRING_NUM, struct.pack("<II", 0, size)), running=running)
+
+
+CHANGES: dict[str, Attack] = {
+    "size": raw(Request.SET_VRING_NUM, struct.pack("<II", 0, 128)),
+    "base": raw(Request.SET_VRING_BASE, struct.pack("<II", 0, 0)),
+    "features": raw(Request.SET_FEATURES, struct.pack("<Q", WANTED & ~Feature.MRG_RXBUF)),
+}
+
+
+@pytest.mark.parametrize("attack", CHANGES.values(), ids=CHANGES)
+def test_change_of_a_ring_that_runs(stage: Stage, attack: Attack) -> None:
+    refused(stage, attack)
+
+
+@pytest.mark.parametrize("value", [2, 2**32 - 1])
+def test_enabled_by_half(stage: Stage, value: int) -> None:
+    refused(stage, raw(Request.SET_VRING_ENABLE, struct.pack("<II", 0, value)))
 
 
 @pytest.mark.parametrize("base", [0x10000, 2**31, 2**32 - 1])

@@ -55,7 +55,11 @@ def halves(g: Guest, **changes: int) -> list[Region]:
     """Return the memory in two regions, the second one changed."""
     region, half = g.memory.region(), g.memory.size // PAGE // 2 * PAGE
     second = Region(
-        region.guest_address + half, region.size - half, region.user_address + half, half, region.fd
+        region.guest_address + half,
+        region.size - half,
+        region.user_address + half,
+        half,
+        region.fd,
     )
     return [
         dataclasses.replace(region, size=half),
@@ -156,7 +160,7 @@ def _refused(guest: Guest, message: Callable[[], None], confirmed: bool) -> None
     """Send a message that must not be taken."""
     guest.peer.reply_ack = confirmed
     if confirmed:
-        with pytest.raises(Exception, match="was refused|closed|reset"):
+        with pytest.raises(Exception, match=r"was refused|closed|reset"):
             message()
         return
     with contextlib.suppress(Disconnected):

@@ -108,9 +108,7 @@ def scribbling(guest: Guest, places: dict[int, list[bytes]]) -> Iterator[None]:
     """Write, at each offset of the memory, one value after the other without end."""
     words = [f"{at}:{','.join(v.hex() for v in values)}" for at, values in places.items()]
     command = [sys.executable, str(SCRIBBLE), str(guest.memory.fd), *words]
-    with subprocess.Popen(
-        command, pass_fds=[guest.memory.fd], stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen(command, pass_fds=[guest.memory.fd], stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"scribbling\n"
         try:
@@ -210,6 +208,7 @@ SCENES: list[Scene] = [
     header,
     available_entry,
 ]
+
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda f: f.__name__)
 def test_values_that_change_between_two_reads(stage: Stage, scene: Scene) -> None:

@@ -76,14 +76,18 @@ def test_trickle_is_no_way_around_the_limit(stage: Stage) -> None:
         port.wait_fault(STALLS, timeout=1)
 
 
+def _send_for_ever(connection: Connection, data: bytes) -> None:
+    while True:
+        connection.send_bytes(data)
+
+
 def test_answers_that_are_never_read(stage: Stage) -> None:
     with stage.attack() as port:
         guest = port.connect()
         questions = HEADER.pack(Request.GET_FEATURES, VERSION, 0) * 64
         guest.peer.sock.settimeout(TIMEOUT)
         with pytest.raises(Disconnected):
-            while True:
-                guest.peer.send_bytes(questions)
+            _send_for_ever(guest.peer, questions)
         port.wait_fault(STALLS)
         stage.newcomer()
 

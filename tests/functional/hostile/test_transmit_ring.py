@@ -217,9 +217,7 @@ LEGAL: dict[str, Chain] = {
         *[(g.at + i, 1) for i in range(12)], (g.at + 12, g.size - 12)
     ),
     "as_long_as_the_ring": byte_by_byte,
-    "header_and_a_bit_of_frame_together": lambda g: chained(
-        (g.at, 13), (g.at + 13, g.size - 13)
-    ),
+    "header_and_a_bit_of_frame_together": lambda g: chained((g.at, 13), (g.at + 13, g.size - 13)),
     "pieces_of_nothing": lambda g: chained(
         (g.at, 0), (g.at, 12), (g.at, 0), (g.at + 12, g.size - 12), (g.at, 0)
     ),
@@ -360,8 +358,8 @@ def test_used_ring_is_scribbled_over(stage: Stage) -> None:
         ring, memory = guest.tx, guest.memory
         for round in range(50):
             before = port.status().counters.from_peer_packets
-            memory.bytes[ring.used : ring.used + 4 + 8 * ring.size] = (
-                bytes([round * 5 + 1]) * (4 + 8 * ring.size)
+            memory.bytes[ring.used : ring.used + 4 + 8 * ring.size] = bytes([round * 5 + 1]) * (
+                4 + 8 * ring.size
             )
             guest.post_frame(guest.frame(b"%d" % round))
 
