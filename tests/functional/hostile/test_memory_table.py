@@ -82,6 +82,7 @@ TABLES: dict[str, tuple[Tables, str]] = {
         lambda g: change(g, size=2**64 - PAGE, offset=2 * PAGE),
         "bad_message",
     ),
+    "offset_that_wraps": (lambda g: change(g, offset=2**64 - PAGE), "bad_message"),
     "size_2_to_the_63": (lambda g: change(g, size=1 << 63), "memory_unusable"),
     "one_page_beyond_the_file": (
         lambda g: change(g, size=g.memory.size + PAGE),

@@ -198,6 +198,17 @@ def test_buffers_that_all_are_bad(stage: Stage) -> None:
         _works_again(port, guest)
 
 
+def test_frame_over_more_pieces_than_any(stage: Stage) -> None:
+    """Each buffer is good, and together they are more than 256 pieces."""
+    with stage.attack() as port:
+        guest = _start(port, WANTED)
+        guest.post(*chained(*[(guest.at + i, 1) for i in range(12)], flags=WRITE), ring=guest.rx)
+        for _ in range(126):
+            guest.offer(0, guest.rx)
+        _send(port, 1500)
+        port.wait_drops("desc_chain")
+
+
 def test_buffers_of_nothing_but_work(stage: Stage) -> None:
     """32768 descriptors for one frame, nearly all of them empty: so long we do not look."""
     with stage.attack() as port:

@@ -204,6 +204,17 @@ def test_bad_indirect_table(stage: Stage, chain: Chain, drop: str) -> None:
     _refused(stage, chain, drop, WANTED | Feature.INDIRECT_DESC)
 
 
+def test_chain_longer_than_any(stage: Stage) -> None:
+    """The ring would have it; more than 256 pieces nobody needs."""
+    with stage.attack() as port:
+        guest = port.connect(ring_size=2 * RING)
+        port.exchange(guest)
+        guest.post(*chained(*[(guest.at + i, 1) for i in range(2 * RING)]))
+        port.wait_drops("desc_chain")
+        guest.settle()
+        port.reach(guest)
+
+
 # -- unusual, and legal --------------------------------------------------------
 
 
