@@ -72,16 +72,10 @@ static void stop(struct vhost_session *s)
 /* Bring the graph in line with the device's rings. */
 static void follow_rings(struct vhost_session *s)
 {
-	uint64_t enabled = s->device.enabled;
-
 	if (s->running && s->device.running == 0)
 		stop(s);
-	else if (!s->running && enabled != 0)
+	else if (!s->running && s->device.enabled != 0)
 		start(s);
-	else if (s->running && enabled != s->told && !s->device.muted) {
-		s->told = enabled;
-		vhost_event(s->port, s, VB_EVENT_QUEUES_CHANGED);
-	}
 }
 
 /* ---- messages ---- */

@@ -8,6 +8,7 @@
  *   cycles on them, so they are kept away for a while, the longer the more often it
  *   happens, and the port is in the fault "guest_misbehaves" until it has been good
  *   for some time,
+ * - queues that were enabled or disabled are told of,
  * - a standby is given a sign of life.
  *
  * Workers only count; so none of this costs them anything.
@@ -67,6 +68,15 @@ static void check_conduct(struct vhost_session *s, uint64_t now)
 		forgive(s);
 }
 
+/* A frontend may enable and disable queues as fast as it can send. */
+static void tell_queues(struct vhost_session *s)
+{
+	if (!s->running || s->device.muted || s->device.enabled == s->told)
+		return;
+	s->told = s->device.enabled;
+	vhost_event(s->port, s, VB_EVENT_QUEUES_CHANGED);
+}
+
 /* False: the session is no more. */
 static bool check(struct vhost_session *s, uint64_t now)
 {
@@ -82,6 +92,7 @@ static bool check(struct vhost_session *s, uint64_t now)
 	}
 	vhost_memory_check_clock(s, now);
 	check_conduct(s, now);
+	tell_queues(s);
 	return true;
 }
 
