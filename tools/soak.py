@@ -8,6 +8,7 @@ accounted for. Needs root. ``tox run -e soak`` runs it.
 import argparse
 import json
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
+    # As Ctrl-C: everything that was started is ended in order.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     seed = random.randrange(2**32) if options.seed is None else options.seed
     chosen = [k for k in KEEPERS if not options.keeper or k.name in options.keeper]
     config = {"dpdk": {"worker_cores": options.worker_cores}} if options.worker_cores else {}
