@@ -52,6 +52,7 @@ struct vhost_session {
 	bool running;	  /* in the graph */
 	bool was_running; /* it was, once */
 	uint16_t edge;	  /* while running */
+	uint32_t refused; /* messages */
 	uint64_t told;	  /* the enabled queue pairs that the last event told */
 	enum vb_fault ended_by;
 	struct vhost_guest_memory memory;

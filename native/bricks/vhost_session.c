@@ -28,6 +28,9 @@
 /* Frontends in a row that leave before they are ready, until it is a fault. */
 #define UNREADY_LIMIT 3
 
+/* Messages of a frontend that are refused, until it may not stay any more. */
+#define REFUSED_LIMIT 16
+
 /* ---- in the graph ---- */
 
 static void remember_edge(void *arg, uint16_t edge)
@@ -145,7 +148,7 @@ static enum vb_fault handle(struct vhost_session *s)
 		LOG(ERR, s->port, "session %" PRIu64 ": %s refused", s->number,
 			vhost_request_name(request));
 		vhost_fault(s->port, outcome.fault);
-		if (!outcome.refused || !ack)
+		if (!outcome.refused || !ack || s->refused++ == REFUSED_LIMIT)
 			return outcome.fault;
 	}
 	if (request == VHOST_SET_FEATURES && outcome.fault == VB_FAULT_NONE)

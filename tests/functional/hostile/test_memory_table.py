@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from tests.frontend.protocol import (
     LOG_RING,
     Disconnected,
     Feature,
+    ProtocolError,
     Region,
     Request,
 )
@@ -112,6 +114,26 @@ def test_bad_table(stage: Stage, make: Tables, fault: str, confirmed: bool) -> N
         _refused(guest, lambda: guest.peer.set_mem_table(make(guest)), confirmed)
         port.wait_fault(fault)
         assert port.faults() == [fault]
+
+
+def test_bad_tables_without_end(stage: Stage) -> None:
+    """Each is refused, and said so in the log; a frontend may stay for some of them only."""
+    with stage.attack() as port:
+        guest = port.guest()
+        ready(guest)
+        table = change(guest, size=guest.memory.size + PAGE)
+
+        def refused() -> bool:
+            try:
+                guest.peer.set_mem_table(table)
+            except Disconnected:
+                return False
+            except ProtocolError:
+                return True
+            raise AssertionError("the table was taken")
+
+        assert 1 < len(list(itertools.takewhile(lambda _: refused(), range(100)))) < 100
+        port.wait_fault("memory_unusable")
 
 
 @pytest.mark.parametrize("count", [9, 64, 2**32 - 1])
