@@ -35,31 +35,54 @@ uint32_t vb_neigh_origin(const char *brick_name)
 	return rte_hash_crc(brick_name, strlen(brick_name), 0) | 1;
 }
 
-static int open_file(const char *path)
+/* Whether fd is such a file; an empty one becomes one. */
+static bool is_ours(int fd)
 {
+	uint64_t magic = MAGIC;
 	struct stat st;
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fstat(fd, &st) < 0)
+		return false;
+	if (st.st_size == sizeof(struct vb_neigh_file))
+		return pread(fd, &magic, sizeof(magic), 0) == sizeof(magic) && magic == MAGIC;
+	/* Room is made now, since a worker that wrote to a page that a full tmpfs cannot
+	 * give would get SIGBUS.
+	 */
+	return st.st_size == 0 && posix_fallocate(fd, 0, sizeof(struct vb_neigh_file)) == 0 &&
+	       pwrite(fd, &magic, sizeof(magic), 0) == sizeof(magic);
+}
+
+static int open_file(const char *path, int flags)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
+	struct stat st = {0};
 
 	if (fd < 0)
 		return -errno;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-		close(fd);
-		return -EINVAL;
-	}
-	/* Of another size: of another version.  Room is made now, since a worker that
-	 * wrote to a page that a full tmpfs cannot give would get SIGBUS.
-	 */
-	if ((st.st_size != sizeof(struct vb_neigh_file) && ftruncate(fd, 0) < 0) ||
-		posix_fallocate(fd, 0, sizeof(struct vb_neigh_file)) != 0) {
-		close(fd);
-		return -ENOSPC;
-	}
-	return fd;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && is_ours(fd))
+		return fd;
+	close(fd);
+	return S_ISREG(st.st_mode) ? -ESTALE : -EINVAL;
+}
+
+/* A file that is of no use is replaced, never cut off: a process of another version may
+ * have it mapped.
+ */
+static int open_or_begin(const char *path)
+{
+	int fd = open_file(path, 0);
+
+	if (fd != -ESTALE && fd != -EACCES)
+		return fd;
+	if (unlink(path) != 0)
+		return fd;
+	fd = open_file(path, O_EXCL);
+	return fd == -ESTALE ? -ENOSPC : fd;
 }
 
 int vb_neigh_init(struct vb_neigh_table *t, const char *path)
 {
-	int fd = path != NULL ? open_file(path) : -1;
+	int fd = path != NULL ? open_or_begin(path) : -1;
 	int flags = MAP_POPULATE | (path != NULL ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS);
 
 	if (path != NULL && fd < 0)
@@ -71,10 +94,6 @@ int vb_neigh_init(struct vb_neigh_table *t, const char *path)
 	if (t->file == MAP_FAILED) {
 		t->file = NULL;
 		return -ENOMEM;
-	}
-	if (t->file->magic != MAGIC) {
-		memset(t->file, 0, sizeof(*t->file));
-		t->file->magic = MAGIC;
 	}
 	return 0;
 }

@@ -55,8 +55,8 @@ struct vb_neigh_table {
 	struct vb_neigh_file *file;
 };
 
-/* Map path, or anonymous memory if it is NULL.  A file of another version, or a
- * damaged one, is begun anew.  -errno.
+/* Map path, or anonymous memory if it is NULL.  A file of another version, or one that may
+ * not be opened, is replaced.  -errno.
  */
 int vb_neigh_init(struct vb_neigh_table *t, const char *path);
 void vb_neigh_fini(struct vb_neigh_table *t);

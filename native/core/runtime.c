@@ -19,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/event.h"
@@ -135,6 +137,18 @@ uint32_t vb_buffers_in_use(void)
 	return vb_pool != NULL ? rte_mempool_in_use_count(vb_pool) : 0;
 }
 
+/* The limit is for files; programs that the kernel pipes core dumps into see past it, but
+ * nobody sees past the second, which also keeps others of our user from reading our memory.
+ */
+static int forbid_core_dumps(void)
+{
+	const struct rlimit none = {0, 0};
+
+	if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+		return -errno;
+	return 0;
+}
+
 int vb_start(const struct vb_options *o)
 {
 	int ret;
@@ -144,6 +158,9 @@ int vb_start(const struct vb_options *o)
 	if (o->nb_workers < 1 || o->nb_workers > VB_WORKERS_MAX)
 		return -EINVAL;
 	ret = eal_start(o);
+	/* Not before: vb_tsc_watch() reads what then is root's alone. */
+	if (ret == 0 && o->no_core_dumps)
+		ret = forbid_core_dumps();
 	if (ret != 0)
 		return ret;
 	started = true;

@@ -56,6 +56,8 @@ struct vb_options {
 	 * hangs for longer; 0: never.
 	 */
 	uint32_t watchdog_ms;
+	/* Whatever happens, leave no core file: there are guests' packets in it. */
+	bool no_core_dumps;
 };
 
 /* Start DPDK, the packet buffers, the workers and the event queue.

@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -215,47 +216,76 @@ static void a_mac_is_announced_by_rarp(void **state)
 	assert_false(vb_neigh_wants(&m));
 }
 
-static void a_file_outlives_its_table(void **state)
+static void hear_both(struct vb_neigh_table *t)
 {
 	struct vb_neigh a = neighbour(4, mac1, 1);
-	char path[] = "/tmp/vb-neigh-XXXXXX";
+
+	hear(t, &a, 11, 100);
+	note(t, mac2, 11, 100);
+}
+
+/* How many entries a table finds in the file. */
+static uint32_t remembered(const char *path)
+{
 	struct vb_neigh_table t;
+	uint32_t n;
+
+	assert_int_equal(vb_neigh_init(&t, path), 0);
+	n = vb_neigh_list(&t, 100, got);
+	hear_both(&t);
+	vb_neigh_fini(&t);
+	return n;
+}
+
+static void overwrite(const char *path, off_t at, const void *bytes, size_t n)
+{
+	int fd = open(path, O_WRONLY);
+
+	assert_int_equal(pwrite(fd, bytes, n, at), n);
+	close(fd);
+}
+
+static void a_file_outlives_its_table(void **state)
+{
+	char path[] = "/tmp/vb-neigh-XXXXXX";
 	struct stat st;
-	uint64_t magic;
-	int fd = mkstemp(path);
 
 	(void)state;
-	assert_int_equal(vb_neigh_init(&t, path), 0);
-	hear(&t, &a, 11, 100);
-	note(&t, mac2, 11, 100);
-	vb_neigh_fini(&t);
-	assert_int_equal(vb_neigh_init(&t, path), 0);
-	assert_int_equal(vb_neigh_list(&t, 100, got), 2);
-	vb_neigh_fini(&t);
-
-	/* Of another version, though of the same size. */
-	assert_int_equal(pread(fd, &magic, 8, 0), 8);
-	magic ^= 1ULL << 48;
-	assert_int_equal(pwrite(fd, &magic, 8, 0), 8);
-	assert_int_equal(vb_neigh_init(&t, path), 0);
-	assert_int_equal(vb_neigh_list(&t, 100, got), 0);
-	hear(&t, &a, 11, 100);
-	note(&t, mac2, 11, 100);
-	vb_neigh_fini(&t);
-
-	/* Cut off, or garbage: begun anew, or the damaged entry is passed over. */
-	assert_int_equal(fstat(fd, &st), 0);
+	close(mkstemp(path));
+	assert_int_equal(remembered(path), 0);
+	assert_int_equal(remembered(path), 2);
+	/* Damaged entries are passed over. */
+	assert_int_equal(stat(path, &st), 0);
 	for (off_t at = 8; at < st.st_size; at += 36)
-		assert_int_equal(pwrite(fd, "\xde\xad\xbe\xef", 4, at), 4);
-	assert_int_equal(vb_neigh_init(&t, path), 0);
-	assert_int_equal(vb_neigh_list(&t, 100, got), 0);
-	hear(&t, &a, 11, 100);
-	vb_neigh_fini(&t);
-	assert_int_equal(ftruncate(fd, 100), 0);
-	assert_int_equal(vb_neigh_init(&t, path), 0);
-	assert_int_equal(vb_neigh_list(&t, 100, got), 0);
-	vb_neigh_fini(&t);
-	close(fd);
+		overwrite(path, at, "\xde\xad\xbe\xef", 4);
+	assert_int_equal(remembered(path), 0);
+	/* Of another version: begun anew. */
+	overwrite(path, 6, "\x77", 1);
+	assert_int_equal(remembered(path), 0);
+	assert_int_equal(remembered(path), 2);
+	assert_int_equal(truncate(path, 100), 0);
+	assert_int_equal(remembered(path), 0);
+	unlink(path);
+}
+
+/* As in an upgrade, where both are there for a while. */
+static void another_version_takes_nothing_away(void **state)
+{
+	char path[] = "/tmp/vb-neigh-XXXXXX";
+	struct vb_neigh_table old, new;
+
+	(void)state;
+	close(mkstemp(path));
+	assert_int_equal(vb_neigh_init(&old, path), 0);
+	hear_both(&old);
+	overwrite(path, 6, "\x77", 1);
+	assert_int_equal(vb_neigh_init(&new, path), 0);
+	assert_int_equal(vb_neigh_list(&new, 100, got), 0);
+	assert_int_equal(vb_neigh_list(&old, 100, got), 2);
+	hear_both(&old);
+	assert_int_equal(vb_neigh_list(&new, 100, got), 0);
+	vb_neigh_fini(&old);
+	vb_neigh_fini(&new);
 	unlink(path);
 }
 
@@ -343,6 +373,7 @@ int main(void)
 		cmocka_unit_test(the_gone_are_forgotten),
 		cmocka_unit_test(a_mac_is_announced_by_rarp),
 		cmocka_unit_test(a_file_outlives_its_table),
+		cmocka_unit_test(another_version_takes_nothing_away),
 		cmocka_unit_test(a_bad_path_is_an_error),
 		cmocka_unit_test(lies_are_not_believed),
 		cmocka_unit_test(any_length_is_safe),

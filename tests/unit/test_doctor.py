@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -22,8 +23,9 @@ from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.api.client import Client
 from vhost_brick_plugin.cli import main as cli
 from vhost_brick_plugin.conf import hugepages
-from vhost_brick_plugin.doctor import domains, files, host, kvm, site
+from vhost_brick_plugin.doctor import domains, files, host, kvm, rights, site
 from vhost_brick_plugin.doctor.files import User
+from vhost_brick_plugin.doctor.rights import Rights
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, Level
 
@@ -95,6 +97,55 @@ def test_survey_reports_a_faulty_config_file(tmp_path: Path, text: str) -> None:
     found = site.survey(Client(str(tmp_path / "api"), 0.5), [str(file)])
     assert (found.daemon.check, found.daemon.level) == ("config", Level.FAIL)
     assert found.options["daemon.state_dir"] == "/var/lib/vhost-brick"
+
+
+# -- the daemon's rights -----------------------------------------------------
+
+
+STATUS = """Name:\tvhost-brickd
+Uid:\t{uid}\t{uid}\t{uid}\t{uid}
+Gid:\t{gid}\t{gid}\t{gid}\t{gid}
+CapEff:\t{capabilities:016x}
+"""
+
+
+@pytest.mark.parametrize(
+    ("uid", "capabilities", "level", "words"),
+    [
+        (0, (1 << 41) - 1, Level.WARN, "runs as root"),
+        (4711, 0, Level.OK, "runs as 4711, with no capabilities"),
+        (4711, 1 << 12 | 1 << 13, Level.OK, "runs as 4711, with net_admin, net_raw"),
+        (4711, 1 << 40, Level.OK, "with 40"),
+    ],
+)
+def test_rights(tmp_path: Path, uid: int, capabilities: int, level: Level, words: str) -> None:
+    (tmp_path / "77").mkdir()
+    text = STATUS.format(uid=uid, gid=4712, capabilities=capabilities)
+    (tmp_path / "77" / "status").write_text(text)
+    found = rights.read(77, tmp_path)
+    assert found is not None
+    assert found.gid == 4712
+    finding = only(rights.check(found))
+    assert (finding.level, words in finding.text) == (level, True), finding
+
+
+def test_rights_that_cannot_be_read_are_no_finding(tmp_path: Path) -> None:
+    assert rights.read(77, tmp_path) is None
+    (tmp_path / "78").mkdir()
+    (tmp_path / "78" / "status").write_text("Uid:\tx\n")
+    assert rights.read(78, tmp_path) is None
+    assert list(rights.check(None)) == []
+
+
+def test_survey_looks_at_the_daemon_s_process(tmp_path: Path) -> None:
+    answers = {
+        methods.Hello: dataclasses.replace(hello(), pid=os.getpid()),
+        methods.ConfigDump: methods.ConfigResult(options={}, files=()),
+    }
+    with StubDaemon(tmp_path / "api", answers) as stub:
+        found = site.survey(Client(stub.path), []).rights
+    assert found is not None
+    assert (found.uid, found.gid) == (os.geteuid(), os.getegid())
 
 
 # -- hugepages ---------------------------------------------------------------
@@ -230,6 +281,15 @@ def test_api_socket(api_socket: Path, gid: int, mode: int, level: Level, words: 
     api_socket.chmod(mode)
     found = only(files.check_api_socket(make_site(api_socket.parent)))
     assert (found.level, words in found.text) == (level, True), found
+
+
+@needs_root
+def test_api_socket_of_the_daemon_s_own_group(api_socket: Path) -> None:
+    os.chown(api_socket, 4711, 4712)
+    api_socket.chmod(0o660)
+    own = Rights(uid=4711, gid=4712, capabilities=0)
+    found = dataclasses.replace(make_site(api_socket.parent), rights=own)
+    assert "only root may use" in only(files.check_api_socket(found)).text
 
 
 def test_api_socket_missing_or_something_else(place: Path) -> None:

@@ -53,6 +53,13 @@ OPTS = [
         "guests depend on hangs: guests recover from that, and not from a datapath that hangs. "
         "0: never, for work with a debugger.",
     ),
+    cfg.BoolOpt(
+        "core_dumps",
+        default=False,
+        help="Whether the daemon may leave a core file when it dies. Guest memory is never in "
+        "one, but packets are, and all that the daemon knows. It takes a LimitCORE of the "
+        "service above 0, too.",
+    ),
     cfg.StrOpt(
         "datapath",
         default="dpdk",

@@ -77,6 +77,7 @@ def resolve(conf: cfg.ConfigOpts) -> Settings:
     options = dataclasses.replace(
         options,
         watchdog_s=conf.daemon.watchdog_s,
+        core_dumps=conf.daemon.core_dumps,
         # Where the API socket is: a tmpfs, and as much the daemon's own.
         runtime_dir=os.path.dirname(api_socket),
         peer_uids=tuple(

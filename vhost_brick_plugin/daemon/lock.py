@@ -36,7 +36,8 @@ class Lock:
         except OSError as e:
             raise errors.StateError(
                 f"cannot lock {what}: {path}: {e.strerror}",
-                hint="Check that the directory exists and may be written to.",
+                hint="Check that the directory exists, and that the daemon's user may write to "
+                "it and to the file.",
             ) from e
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

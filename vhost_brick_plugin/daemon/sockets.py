@@ -85,7 +85,8 @@ def grant(path: str, access: Access) -> None:
     except OSError as e:
         raise errors.DatapathError(
             f"cannot set owner, group and mode of the socket {path!r}: {e.strerror}",
-            hint="Check [vhost] socket_owner and socket_group; to give files away takes root.",
+            hint="Make the daemon's user a member of [vhost] socket_group. Only root can give "
+            "sockets to a [vhost] socket_owner.",
         ) from e
 
 
@@ -105,7 +106,7 @@ def make_directory(path: str, mode: int, access: Access) -> None:
     except OSError as e:
         raise errors.ConfigError(
             f"cannot make the directory {path!r}: {e.strerror}",
-            hint="Make it by hand, or name another one in the config file.",
+            hint="Make it by hand for the daemon's user, or name another one in the config file.",
         ) from e
 
 

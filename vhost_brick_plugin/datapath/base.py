@@ -36,6 +36,7 @@ class Options:
     :ivar nics: DPDK's devargs of each nic, by its name.
     :ivar watchdog_s: seconds that a thread which guests depend on may take for one piece of
         work before the process ends itself; 0: any number.
+    :ivar core_dumps: whether a process that dies may leave a core file.
     :ivar runtime_dir: a directory on a tmpfs for what should outlive the process,
         but not the host; empty: nothing is kept.
     :ivar peer_uids: users whose processes may be at the other end of a vhost-user socket;
@@ -53,6 +54,7 @@ class Options:
     mac_table_size: int = 4096
     mac_ageing_s: int = 300
     watchdog_s: int = 2
+    core_dumps: bool = False
     runtime_dir: str = ""
     peer_uids: tuple[int, ...] = ()
     standby: bool = False

@@ -10,7 +10,9 @@ own.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import resource
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +32,8 @@ from vhost_brick_plugin.report import (
     WorkerStats,
     total_drops,
 )
+
+LOG = logging.getLogger(__name__)
 
 EVENT_KINDS = {
     lib.VB_EVENT_SESSION_CONNECTED: "session_connected",
@@ -60,15 +64,21 @@ class DpdkDatapath(base.Datapath):
         """Each network and its switch, by name."""
         self._uplinks = Uplinks(self._options, self._log)
         self._ports = Ports()
+        self._memories = ""
+        """Where networks have their memories of their neighbours, or empty."""
         self._dormant = False
         self._peer_uids: Any = None
 
     # -- life --
 
     def start(self, options: base.Options) -> None:
-        if options.runtime_dir:
-            memories = os.path.join(options.runtime_dir, NEIGHBOURS_DIR)
-            os.makedirs(memories, mode=0o700, exist_ok=True)
+        self._memories = _memories(options)
+        if options.runtime_dir and os.geteuid() != 0:
+            # Or DPDK would take a directory of a name that everybody knows in /tmp.
+            os.environ["XDG_RUNTIME_DIR"] = options.runtime_dir
+        if options.core_dumps:
+            _, most = resource.getrlimit(resource.RLIMIT_CORE)
+            resource.setrlimit(resource.RLIMIT_CORE, (most, most))
         lib.vb_log_to(self._log.write_fd)
         result = self._native_start(options)
         if result < 0:
@@ -99,6 +109,7 @@ class DpdkDatapath(base.Datapath):
         native.control_cores, native.nb_control_cores = control, len(options.control_cores)
         native.nb_mbufs = options.mbufs
         native.watchdog_ms = 1000 * options.watchdog_s
+        native.no_core_dumps = not options.core_dumps
         native.standby = options.standby
         # C reads them as long as it runs.
         self._peer_uids = ffi.new("uint32_t[]", list(options.peer_uids))
@@ -163,9 +174,7 @@ class DpdkDatapath(base.Datapath):
 
     def _neighbours(self, network: str) -> str:
         """Return the path of a network's memory of its neighbours, or empty."""
-        if not self._options.runtime_dir:
-            return ""
-        return os.path.join(self._options.runtime_dir, NEIGHBOURS_DIR, network)
+        return os.path.join(self._memories, network) if self._memories else ""
 
     def _network(self, name: str) -> tuple[Network, Any]:
         found = self._networks.get(name)
@@ -285,6 +294,28 @@ class DpdkDatapath(base.Datapath):
 
     def let_go(self) -> None:
         lib.vb_let_go()
+
+
+def _memories(options: base.Options) -> str:
+    """Make the directory for networks' memories; empty if there is none to be had."""
+    if not options.runtime_dir:
+        return ""
+    path = os.path.join(options.runtime_dir, NEIGHBOURS_DIR)
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        if os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            return path
+        problem = "no permission"
+    except OSError as e:
+        problem = str(e)
+    # Slower restarts are no reason to serve nobody.
+    LOG.warning(
+        "Guests will take a second longer after a restart: nothing can be remembered in %s (%s). "
+        "Give it to the daemon's user.",
+        path,
+        problem,
+    )
+    return ""
 
 
 def _event(raw: Any) -> base.Event:

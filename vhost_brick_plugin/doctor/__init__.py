@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vhost_brick_plugin.doctor import domains, files, host, nova
+from vhost_brick_plugin.doctor import domains, files, host, nova, rights
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding
 
@@ -23,6 +23,7 @@ def examine(
     :param nova_files: nova-compute's configuration; none: this is no host of Nova's.
     """
     yield site.daemon
+    yield from rights.check(site.rights)
     yield from host.check_dpdk()
     yield from host.check_hugepages(site)
     yield from host.check_kvm()

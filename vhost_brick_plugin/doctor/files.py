@@ -62,17 +62,23 @@ def check_api_socket(site: Site) -> Iterator[Finding]:
             f"everybody on this host may change ports through {path}",
             "Set [daemon] api_socket_mode = 0660 and restart vhost-brickd.",
         )
-    elif found.st_gid == 0 or not found.st_mode & stat.S_IWGRP:
+    elif found.st_gid == _own_group(site) or not found.st_mode & stat.S_IWGRP:
         yield Finding(
             check="api_socket",
             level=Level.WARN,
             text=f"only root may use {path}; nova-compute could not plug a port",
-            fix="With Nova, set [daemon] api_socket_group to the group nova-compute runs in.",
+            fix="With Nova, set [daemon] api_socket_group to the group nova-compute runs in, and "
+            "make the daemon's user a member of it.",
         )
     else:
         group = _group_name(found.st_gid)
         text = f"{path} is open to root and the group {group}"
         yield Finding(check="api_socket", level=Level.OK, text=text)
+
+
+def _own_group(site: Site) -> int:
+    """Return the group of the daemon's process, which sockets have that were given to nobody."""
+    return site.rights.gid if site.rights else 0
 
 
 # -- the state ---------------------------------------------------------------
@@ -158,8 +164,8 @@ def check_socket_rights(site: Site, user: User | None) -> Iterator[Finding]:
         yield _fail(
             "socket_rights",
             f"QEMU, running as {user.name}, may not connect to server-mode ports",
-            f"Set [vhost] socket_group = {_group_name(user.gid)} and socket_mode = 0660, and "
-            "restart vhost-brickd.",
+            f"Set [vhost] socket_group = {_group_name(user.gid)} and socket_mode = 0660, make "
+            "vhost-brickd's user a member of that group, and restart it.",
         )
 
 

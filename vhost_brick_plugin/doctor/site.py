@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.api.client import Client
+from vhost_brick_plugin.doctor import rights
+from vhost_brick_plugin.doctor.rights import Rights
 from vhost_brick_plugin.finding import Finding, Level
 
 
@@ -19,11 +21,13 @@ class Site:
     :ivar options: configured values by ``group.option``.
     :ivar api_socket: where the daemon was looked for.
     :ivar daemon: whether it was there.
+    :ivar rights: what its process may do; None: not known.
     """
 
     options: Mapping[str, str]
     api_socket: str
     daemon: Finding
+    rights: Rights | None = None
 
     @property
     def daemon_is_up(self) -> bool:
@@ -42,7 +46,12 @@ def survey(client: Client, config_files: Sequence[str]) -> Site:
         return Site(options=options, api_socket=client.path, daemon=problem or finding)
     text = f"vhost-brickd {hello.version} answers, up for {hello.uptime_s:.0f} s"
     finding = Finding(check="daemon", level=Level.OK, text=text)
-    return Site(options=options, api_socket=client.path, daemon=finding)
+    return Site(
+        options=options,
+        api_socket=client.path,
+        daemon=finding,
+        rights=rights.read(hello.pid),
+    )
 
 
 def _from_files(paths: Sequence[str]) -> tuple[dict[str, str], Finding | None]:
