@@ -38,6 +38,8 @@ struct vhost_conduct {
 	uint32_t offences;   /* in a row */
 	uint64_t mute_until; /* monotonic ns, or 0 */
 	uint64_t good_since; /* monotonic ns */
+	uint64_t second;     /* monotonic ns, when "starts" began */
+	uint32_t starts;     /* since then, wanted or done */
 };
 
 /* One connected frontend. */
@@ -122,6 +124,9 @@ void vhost_session_close(struct vhost_session *s, enum vb_fault fault);
 
 /* Make a session out of its parts; NULL: out of memory.  It is not yet a port's. */
 struct vhost_session *vhost_session_new(int fd, uint64_t offered, uint32_t queues);
+
+/* Bring the graph in line with the device's rings, unless that was done too often. */
+void vhost_session_follow_rings(struct vhost_session *s);
 
 /* Free what vhost_session_new() made. */
 void vhost_session_free(struct vhost_session *s);

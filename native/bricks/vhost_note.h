@@ -17,8 +17,8 @@
 #include "vhost/message.h"
 #include "vhost_brick.h"
 
-#define VHOST_NOTE_VERSION 1
-#define VHOST_SLOTS 4096 /* sessions at once that a standby can take over */
+#define VHOST_NOTE_VERSION 1 /* raise VERSION of daemon/handshake.py with it */
+#define VHOST_SLOTS 4096     /* sessions at once that a standby can take over */
 
 enum vhost_note_kind {
 	VHOST_NOTE_PAGE,    /* fd: struct vhost_shared */

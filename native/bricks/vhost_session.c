@@ -28,6 +28,9 @@
 /* Frontends in a row that leave before they are ready, until it is a fault. */
 #define UNREADY_LIMIT 3
 
+#define SECOND 1000000000ULL
+#define STARTS_PER_SECOND 10
+
 /* Messages of a frontend that are refused, until it may not stay any more. */
 #define REFUSED_LIMIT 16
 
@@ -72,12 +75,26 @@ static void stop(struct vhost_session *s)
 	vhost_event(s->port, s, VB_EVENT_SESSION_STOPPED);
 }
 
-/* Bring the graph in line with the device's rings. */
-static void follow_rings(struct vhost_session *s)
+/* A frontend may start and stop its rings as fast as it can send, and each time is a new
+ * graph, events, and lines in the log: what is too much waits for vhost_watch.c.
+ */
+static bool may_start(struct vhost_session *s)
+{
+	struct vhost_conduct *c = &s->conduct;
+	uint64_t now = vb_monotonic_ns();
+
+	if (now - c->second >= SECOND) {
+		c->second = now;
+		c->starts = 0;
+	}
+	return c->starts++ < STARTS_PER_SECOND;
+}
+
+void vhost_session_follow_rings(struct vhost_session *s)
 {
 	if (s->running && s->device.running == 0)
 		stop(s);
-	else if (!s->running && s->device.enabled != 0)
+	else if (!s->running && s->device.enabled != 0 && may_start(s))
 		start(s);
 }
 
@@ -153,7 +170,7 @@ static enum vb_fault handle(struct vhost_session *s)
 	}
 	if (request == VHOST_SET_FEATURES && outcome.fault == VB_FAULT_NONE)
 		vhost_event(s->port, s, VB_EVENT_SESSION_NEGOTIATED);
-	follow_rings(s);
+	vhost_session_follow_rings(s);
 	if (outcome.rarp && s->running)
 		announce(s, (const uint8_t *)&msg->payload.u64);
 	answered = outcome.reply ? vhost_channel_answer(&s->channel, msg)
@@ -243,7 +260,7 @@ int vhost_session_attach(struct vhost_session *s, struct vhost_port *port, enum 
 	port->nb_sessions++;
 	vhost_lead_opened(s);
 	vhost_event(port, s, kind);
-	follow_rings(s);
+	vhost_session_follow_rings(s);
 	return 0;
 }
 

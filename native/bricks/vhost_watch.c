@@ -8,7 +8,8 @@
  *   cycles on them, so they are kept away for a while, the longer the more often it
  *   happens, and the port is in the fault "guest_misbehaves" until it has been good
  *   for some time,
- * - queues that were enabled or disabled are told of,
+ * - queues that were enabled or disabled are told of, and rings that were started too
+ *   often are served again,
  * - a standby is given a sign of life.
  *
  * Workers only count; so none of this costs them anything.
@@ -92,6 +93,7 @@ static bool check(struct vhost_session *s, uint64_t now)
 	}
 	vhost_memory_check_clock(s, now);
 	check_conduct(s, now);
+	vhost_session_follow_rings(s);
 	tell_queues(s);
 	return true;
 }

@@ -172,6 +172,49 @@ static void memory_changes_under_traffic(void **state)
 	}
 }
 
+static uint32_t count_events(enum vb_event_kind kind)
+{
+	struct vb_event events[256];
+	uint32_t n, found = 0;
+
+	while ((n = vb_events(events, 256)) > 0)
+		for (uint32_t i = 0; i < n; i++)
+			found += events[i].kind == kind;
+	return found;
+}
+
+/* Ten starts a second and no more, but served in the end. */
+static void starting_without_end(void **state)
+{
+	struct vb_brick *bricks[2];
+	uint64_t began = rte_get_timer_cycles(), took_s;
+	struct frontend f[2];
+	char path[VB_PATH_MAX];
+
+	(void)state;
+	count_events(VB_EVENT_SESSION_RUNNING);
+	for (int i = 0; i < 2; i++) {
+		bricks[i] = port(i ? "two" : "one", path);
+		frontend_init(&f[i]);
+		frontend_connect(&f[i], path);
+		frontend_start(&f[i]);
+	}
+	for (int i = 0; i < 100; i++) {
+		frontend_stop(&f[0]);
+		frontend_start(&f[0]);
+	}
+	took_s = (rte_get_timer_cycles() - began) / rte_get_timer_hz();
+	assert_in_range(count_events(VB_EVENT_SESSION_RUNNING), 2, 11 + 10 * (took_s + 1));
+	for (int i = 0; i < 2; i++)
+		frontend_enable(&f[i], 1, false);
+	exchange(&f[0], &f[1], 1, 2);
+	exchange(&f[1], &f[0], 2, 1);
+	for (int i = 0; i < 2; i++) {
+		frontend_fini(&f[i]);
+		assert_int_equal(vb_brick_destroy(bricks[i]), 0);
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -179,6 +222,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(others_come_and_go),
 		T(memory_changes_under_traffic),
+		T(starting_without_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
