@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes ``doc/source/reasons.rst``: every drop reason and fault, out of the code::
+
+    tools/reasons.py
+
+The names have one source, ``native/core/drop.h`` and ``fault.h``; CLI and API take them
+from there too.  ``tests/unit/test_reasons.py`` keeps the page in step.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+PAGE = TOP / "doc" / "source" / "reasons.rst"
+CORE = TOP / "native" / "core"
+
+ENTRY = re.compile(r'X\(\w+((?:,\s*(?:"(?:[^"\\]|\\.)*"\s*)+)+)\)')
+TEXT = re.compile(r'(?:"(?:[^"\\]|\\.)*"\s*)+')
+PIECE = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+HEAD = """\
+.. Made by tools/reasons.py out of native/core/drop.h and fault.h: change those.
+
+Drop reasons and faults
+=======================
+
+The same names in ``vhost-brick port stats``, ``port show``, ``network show``, in the
+control API and in its event stream.
+"""
+
+DROPS = """
+Why frames are dropped
+----------------------
+
+``drops`` of a port are those of all its bricks, since ``vhost-brickd`` started; reasons
+that did not occur are left out.
+"""
+
+FAULTS = """
+What can be wrong with a port or an uplink
+------------------------------------------
+
+``fault`` of a port, or of the network whose uplink it is; it goes by itself when its
+cause has gone.  A session that was ended for one of these has it as its ``reason`` in
+the life of the port.
+"""
+
+TAIL = """
+A port, network or uplink that could not be served at all has the name of the error as its
+fault, with what was wrong in words, and is tried again and again (``datapath_error``,
+``uplink_error``, ``invalid_socket_path``, ``socket_path_in_use`` ...).
+"""
+
+
+def entries(header: str) -> Iterator[list[str]]:
+    """Yield the texts of each entry of an X list: name, meaning and, of a fault, its cure."""
+    # A macro's lines end in a backslash.
+    source = re.sub(r"\\\n", "\n", (CORE / header).read_text())
+    for found in ENTRY.finditer(source):
+        texts = ["".join(PIECE.findall(text)) for text in TEXT.findall(found[1])]
+        if texts[0]:
+            yield texts
+
+
+def _definition(name: str, meaning: str, *cure: str) -> str:
+    paragraphs = (f"{meaning[0].upper()}{meaning[1:]}.", *cure)
+    return f"\n``{name}``\n" + "\n".join(map(_paragraph, paragraphs))
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 88, initial_indent="    ", subsequent_indent="    ") + "\n"
+
+
+def page() -> str:
+    """Return the page as it has to be."""
+    drops = "".join(_definition(*texts) for texts in entries("drop.h"))
+    faults = "".join(_definition(*texts) for texts in entries("fault.h"))
+    return HEAD + DROPS + drops + FAULTS + faults + TAIL
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
