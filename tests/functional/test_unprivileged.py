@@ -51,7 +51,12 @@ def _become(*capabilities: str) -> list[str]:
 @pytest.fixture(scope="module", autouse=True)
 def _readable() -> None:
     """Skip where the user cannot even read the code, as in a checkout below /root."""
-    command = [*_become(), sys.executable, "-c", "import vhost_brick_plugin.datapath._native"]
+    command = [
+        *_become(),
+        sys.executable,
+        "-c",
+        "import oslo_config, vhost_brick_plugin.datapath._native",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"user {USER} cannot run the code here: {done.stderr.strip()[-200:]}")
