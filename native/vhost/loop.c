@@ -79,7 +79,6 @@ static int turn(void)
 	uint64_t now = vb_monotonic_ns();
 	struct epoll_event event;
 
-	vb_pulse_work(&loop.pulse);
 	while (expire_one(now))
 		;
 	if (epoll_wait(loop.epoll, &event, 1, 0) == 1) {
@@ -87,7 +86,6 @@ static int turn(void)
 
 		source->ready(source);
 	}
-	vb_pulse_idle(&loop.pulse);
 	return until_next(vb_monotonic_ns());
 }
 
@@ -99,9 +97,12 @@ static void *loop_main(void *arg)
 	for (;;) {
 		int timeout_ms;
 
+		/* Who has the lock and hangs stops this thread, too. */
+		vb_pulse_work(&loop.pulse);
 		vhost_loop_lock();
 		timeout_ms = turn();
 		vhost_loop_unlock();
+		vb_pulse_idle(&loop.pulse);
 		(void)poll(&any, 1, timeout_ms);
 	}
 	return arg;
