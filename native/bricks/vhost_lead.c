@@ -158,7 +158,7 @@ static void say_message(
 	note_send(&note, fds, nb_fds);
 }
 
-static void say_listens(const struct vhost_port *port)
+void vhost_lead_listens(const struct vhost_port *port)
 {
 	struct vhost_note note = {.kind = VHOST_NOTE_LISTENS};
 
@@ -187,11 +187,6 @@ void vhost_lead_closed(const struct vhost_session *s)
 	note_send(&note, NULL, 0);
 }
 
-void vhost_lead_listens(const struct vhost_port *port)
-{
-	say_listens(port);
-}
-
 /* ---- control ---- */
 
 static void prepare_socket(int fd)
@@ -212,7 +207,7 @@ static void say_everything(void)
 	note_send(&page, &lead.page_fd, 1);
 	for (struct vhost_port *p = vhost_ports(); p != NULL; p = p->next) {
 		if (p->listen.open)
-			say_listens(p);
+			vhost_lead_listens(p);
 		for (struct vhost_session *s = p->sessions; s != NULL; s = s->next)
 			vhost_lead_opened(s);
 	}

@@ -78,8 +78,8 @@ static void tell_queues(struct vhost_session *s)
 	vhost_event(s->port, s, VB_EVENT_QUEUES_CHANGED);
 }
 
-/* False: the session is no more. */
-static bool check(struct vhost_session *s, uint64_t now)
+/* The session may be no more afterwards. */
+static void check(struct vhost_session *s, uint64_t now)
 {
 	enum vb_fault fault = VB_FAULT_NONE;
 
@@ -89,13 +89,12 @@ static bool check(struct vhost_session *s, uint64_t now)
 		fault = VB_FAULT_MEMORY_SHRUNK;
 	if (fault != VB_FAULT_NONE) {
 		vhost_session_close(s, fault);
-		return false;
+		return;
 	}
 	vhost_memory_check_clock(s, now);
 	check_conduct(s, now);
 	vhost_session_follow_rings(s);
 	tell_queues(s);
-	return true;
 }
 
 static void look_around(struct vhost_timer *self)
