@@ -325,10 +325,6 @@ static void start_port(struct vhost_port *port)
 
 static int take_over(struct vb_take_over *out)
 {
-	int ret = vb_runtime_take_over();
-
-	if (ret != 0)
-		return ret;
 	/* What it said last is still in the socket. */
 	leader_ready(&follow.leader);
 	follow.taken_over = true;
@@ -341,7 +337,8 @@ static int take_over(struct vb_take_over *out)
 	forget_all();
 	for (struct vhost_port *p = vhost_ports(); p != NULL; p = p->next)
 		start_port(p);
-	return 0;
+	/* Only now, or frames would be sent on to guests whose turn has not come. */
+	return vb_runtime_take_over();
 }
 
 int vb_take_over(struct vb_take_over *out)

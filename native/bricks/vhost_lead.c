@@ -18,6 +18,9 @@
 #include "bricks/vhost.h"
 #include "bricks/vhost_note.h"
 #include "core/clock.h"
+#include "core/graph.h"
+#include "core/host.h"
+#include "core/worker.h"
 
 #define SEND_MAX_US 500000
 #define SEND_BUFFER (4 << 20)
@@ -254,10 +257,10 @@ bool vb_leading(void)
 void vb_let_go(void)
 {
 	vhost_loop_lock();
-	for (struct vhost_port *p = vhost_ports(); p != NULL; p = p->next)
-		for (struct vhost_session *s = p->sessions; s != NULL; s = s->next)
-			vhost_device_mute(&s->device, true);
 	pthread_mutex_lock(&vb_lock);
-	vb_graph_synchronise();
-	/* Both locks are kept: nobody does anything any more. */
+	/* Whole rounds to the end: what was taken from one ring is in another, or at a tap. */
+	vb_host_finish();
+	vb_workers_stop();
+	vb_host_flush();
+	/* All three locks are kept: nobody does anything any more. */
 }

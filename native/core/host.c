@@ -12,16 +12,19 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/graph.h"
 #include "core/runtime.h"
 #include "core/watchdog.h"
 
 #define RING 1024
+#define FINISH_NS 10000000 /* a worker that hangs is nobody to wait for */
 
 static struct {
 	/* The thread is its reader, and control its writers, for the sake of the
@@ -258,4 +261,20 @@ void vb_host_port_stop(struct vb_host_port *port)
 		p = &(*p)->next;
 	if (*p == port)
 		*p = port->next;
+}
+
+void vb_host_finish(void)
+{
+	uint64_t end = vb_monotonic_ns() + FINISH_NS;
+
+	vb_host_lock();
+	for (struct vb_host_port *port = host.ports; port != NULL; port = port->next)
+		while (!rte_ring_empty(port->rx) && vb_monotonic_ns() < end)
+			sched_yield();
+}
+
+void vb_host_flush(void)
+{
+	while (send_all())
+		;
 }

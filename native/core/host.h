@@ -68,6 +68,13 @@ int vb_host_watch(struct vb_host_fd *fd);
 void vb_host_unwatch(struct vb_host_fd *fd);
 void vb_host_port_stop(struct vb_host_port *port);
 
+/* The end of a process that another one goes on for: take the lock for good, so that
+ * nothing more comes from the kernel, and wait until the workers have what came; with
+ * none of them working any more, give the kernel what they left.
+ */
+void vb_host_finish(void);
+void vb_host_flush(void);
+
 /* ---- workers: these are pull() and push() of the brick ---- */
 
 uint16_t vb_host_pull(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);

@@ -33,6 +33,8 @@ MakeFrontend = Callable[..., Frontend]
 MODES = ("client", "server")
 BOTH = pytest.mark.parametrize("mode", MODES)
 RATE = 2000
+ON_THE_WAY = 64
+"""Frames that are sent and not yet received; less than a ring."""
 SENT_TWICE = 256
 """A whole ring: what a killed process had sent on but not yet returned is sent again."""
 
@@ -279,6 +281,30 @@ def test_a_hand_over_loses_no_frame(
         assert adopted(pair.swapped(), 2)
         pair.start_standby()
     assert still_connected(vms)
+
+
+def test_a_hand_over_loses_none_of_a_stream(
+    pair: Pair, plug: Callable[..., list[Frontend]]
+) -> None:
+    """Wherever a frame is when the first process lets go: it arrives, once, in its turn."""
+    vms = plug(["server"] * 2)
+    begin(vms)
+    for _ in range(5):
+        pair.wait_in_sync()
+        exchange(vms, b"before")
+        pair.serving.client.handover()
+        sent: list[bytes] = []
+        received: list[bytes] = []
+        while pair.serving.running:
+            if len(sent) - len(received) < ON_THE_WAY:
+                sent.append(frame(1, 0, b"%d" % len(sent)))
+                vms[0].send(sent[-1])
+            received += vms[1].receive_all()
+        while len(received) < len(sent):
+            received.append(vms[1].receive())
+        assert received == sent
+        assert adopted(pair.swapped(), 2)
+        pair.start_standby()
 
 
 def test_a_standby_that_leaves_disturbs_nobody(
