@@ -43,13 +43,13 @@ RESTARTED = {
     "first_packet": "the guest has an answer",
 }
 TAKEN_OVER = {
-    "lock": "SIGKILL until the kernel says that the process is dead",
+    "end": "SIGKILL until the kernel says that no thread of it will run again",
     "state": "the stored state looked at once more",
     "sessions": "sessions adopted, rings are being polled",
     "first_packet": "the guest has an answer",
 }
 HANDED_OVER = {
-    "lock": "the command until the old process has let go; packets flow most of that time",
+    "end": "the command until the old process has let go; packets flow most of that time",
     "state": TAKEN_OVER["state"],
     "sessions": TAKEN_OVER["sessions"],
 }
@@ -179,8 +179,8 @@ class Run:
 def take_over_parts(kind: Kind, change: Change | None, silence_ms: float) -> dict[str, float]:
     if change is None:
         return {}
-    marks = {"lock": change.locked}
-    at = change.locked
+    marks = {"end": change.began_to_serve}
+    at = change.began_to_serve
     for part in ("state", "sessions"):
         at += change.hello.startup_ms[part] / 1000
         marks[part] = at

@@ -9,12 +9,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "bricks/vhost.h"
 #include "bricks/vhost_note.h"
+#include "core/alive.h"
 #include "core/clock.h"
 #include "core/runtime.h"
 #include "vhost/foreign.h"
@@ -34,9 +36,11 @@ static struct {
 	struct vhost_source leader; /* fd -1: nobody is followed */
 	bool in_sync;
 	const struct vhost_shared *page;
+	bool awaits; /* its end, which ended tells of */
+	int ended;
 	struct copy *copies;
 	uint32_t nb_sessions;
-} follow = {.leader.fd = -1};
+} follow = {.leader.fd = -1, .ended = -1};
 
 bool vhost_stands_by(void)
 {
@@ -97,6 +101,13 @@ static void forget_listener(const char *path)
 	}
 }
 
+static void forget_page(void)
+{
+	if (follow.page != NULL)
+		munmap((void *)(uintptr_t)follow.page, sizeof(*follow.page));
+	follow.page = NULL;
+}
+
 static void forget_all(void)
 {
 	while (follow.copies != NULL) {
@@ -105,9 +116,7 @@ static void forget_all(void)
 		unlink_copy(&follow.copies);
 		copy_free(c);
 	}
-	if (follow.page != NULL)
-		munmap((void *)(uintptr_t)follow.page, sizeof(*follow.page));
-	follow.page = NULL;
+	forget_page();
 	follow.in_sync = false;
 }
 
@@ -131,12 +140,17 @@ static bool add_copy(const struct vhost_note *note, struct vhost_session *s, int
 
 /* ---- notes: true if the fds were taken over ---- */
 
-static bool take_page(int fd)
+static bool take_page(int shared, int alive)
 {
-	void *page = mmap(NULL, sizeof(*follow.page), PROT_READ, MAP_SHARED, fd, 0);
+	struct vhost_shared *page = mmap(NULL, sizeof(*page), PROT_READ, MAP_SHARED, shared, 0);
 
-	close(fd);
+	forget_page();
 	follow.page = page != MAP_FAILED ? page : NULL;
+	/* One that is waited for has not ended, or it would be our turn. */
+	if (!follow.awaits && follow.ended >= 0)
+		follow.awaits = vb_alive_await(alive, follow.ended) == 0;
+	close(shared);
+	close(alive);
 	return true;
 }
 
@@ -178,7 +192,7 @@ static bool take(struct vhost_note *note, const int *fds, uint32_t nb_fds)
 	note->path[sizeof(note->path) - 1] = '\0';
 	switch (note->kind) {
 	case VHOST_NOTE_PAGE:
-		return nb_fds == 1 && take_page(fds[0]);
+		return nb_fds == 2 && take_page(fds[0], fds[1]);
 	case VHOST_NOTE_LISTENS:
 		return nb_fds == 1 && take_listener(note, fds[0]);
 	case VHOST_NOTE_OPENED:
@@ -352,6 +366,13 @@ int vb_take_over(struct vb_take_over *out)
 	ret = vhost_stands_by() ? take_over(out) : -EALREADY;
 	vhost_loop_unlock();
 	return ret;
+}
+
+int vb_ended_fd(void)
+{
+	if (follow.ended < 0)
+		follow.ended = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	return follow.ended >= 0 ? follow.ended : -errno;
 }
 
 int vb_follow(int fd)

@@ -17,6 +17,7 @@
 
 #include "bricks/vhost.h"
 #include "bricks/vhost_note.h"
+#include "core/alive.h"
 #include "core/clock.h"
 #include "core/graph.h"
 #include "core/host.h"
@@ -206,8 +207,9 @@ static void prepare_socket(int fd)
 static void say_everything(void)
 {
 	struct vhost_note page = {.kind = VHOST_NOTE_PAGE}, synced = {.kind = VHOST_NOTE_SYNCED};
+	const int fds[] = {lead.page_fd, vb_alive_fd()};
 
-	note_send(&page, &lead.page_fd, 1);
+	note_send(&page, fds, RTE_DIM(fds));
 	for (struct vhost_port *p = vhost_ports(); p != NULL; p = p->next) {
 		if (p->listen.open)
 			vhost_lead_listens(p);

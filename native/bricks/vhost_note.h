@@ -17,11 +17,11 @@
 #include "vhost/message.h"
 #include "vhost_brick.h"
 
-#define VHOST_NOTE_VERSION 1 /* raise VERSION of daemon/handshake.py with it */
+#define VHOST_NOTE_VERSION 2 /* raise VERSION of daemon/handshake.py with it */
 #define VHOST_SLOTS 4096     /* sessions at once that a standby can take over */
 
 enum vhost_note_kind {
-	VHOST_NOTE_PAGE,    /* fd: struct vhost_shared */
+	VHOST_NOTE_PAGE,    /* fds: struct vhost_shared, core/alive.h */
 	VHOST_NOTE_LISTENS, /* fd: the socket of the server-mode port at path */
 	VHOST_NOTE_OPENED,  /* fd: a session of the port at path */
 	VHOST_NOTE_MESSAGE, /* a message of a session, and its fds */

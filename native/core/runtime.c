@@ -23,6 +23,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/alive.h"
 #include "core/event.h"
 #include "core/graph.h"
 #include "core/tsc.h"
@@ -170,6 +171,10 @@ int vb_start(const struct vb_options *o)
 	vb_nb_peer_uids = o->nb_peer_uids;
 	vb_standby = o->standby;
 	vhost_guard_start();
+	ret = vb_alive_init();
+	if (ret != 0)
+		return ret;
+	vb_alive_hold();
 	vb_pool = rte_pktmbuf_pool_create(
 		"vb_mbufs", o->nb_mbufs, MBUF_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	if (vb_pool == NULL)

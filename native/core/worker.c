@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "core/alive.h"
 #include "core/graph.h"
 #include "core/watchdog.h"
 
@@ -102,6 +103,7 @@ static int worker_main(void *arg)
 
 	/* Without it the kernel stretches a nap by 50 us. */
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+	vb_alive_hold();
 	snprintf(w->name, sizeof(w->name), "worker %u", w->ctx.worker);
 	vb_pulse_start(&w->pulse, w->name);
 	vb_graph_online(w->ctx.worker);

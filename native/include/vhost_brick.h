@@ -316,6 +316,12 @@ void vb_let_go(void);
  */
 int vb_follow(int fd);
 
+/* Standing by: a descriptor, ours, that is readable once the serving process is dead: none
+ * of its threads will touch a guest again.  The kernel lets go of its locks on files only
+ * when it has taken all of it apart, which lasts.  -errno.  Before vb_follow().
+ */
+int vb_ended_fd(void);
+
 struct vb_followed {
 	bool in_sync;	   /* all that the serving process has is known here */
 	uint32_t sessions; /* that could be taken over */

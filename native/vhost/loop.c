@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/alive.h"
 #include "core/clock.h"
 #include "core/runtime.h"
 #include "core/watchdog.h"
@@ -93,6 +94,7 @@ static void *loop_main(void *arg)
 {
 	struct pollfd any = {.fd = loop.epoll, .events = POLLIN};
 
+	vb_alive_hold();
 	vb_pulse_start(&loop.pulse, "the vhost thread");
 	for (;;) {
 		int timeout_ms;

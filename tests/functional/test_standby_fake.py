@@ -24,6 +24,7 @@ from tests.functional.pair import STANDBY, Pair, make_pair
 from tests.functional.waiting import wait_until
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.daemon.lock import Lock
 
 MakeDaemon = Callable[..., Daemon]
 
@@ -55,7 +56,7 @@ def test_the_standby_takes_over_when_the_other_one_is_killed(pair: Pair) -> None
     hello = pair.kill()
     assert everything(pair.serving) == before
     assert list(hello.startup_ms) == [
-        *("state", "sessions", "sockets", "exit", "uplinks", "ready", "total"),
+        *("state", "sessions", "lock", "sockets", "exit", "uplinks", "ready", "total"),
     ]
     assert "Ready: 2 of 2 ports taken over" in pair.serving.log_tail()
 
@@ -389,6 +390,18 @@ def test_without_the_option_a_second_one_fails(pair: Pair, make_daemon: MakeDaem
     with pytest.raises(DaemonFailed, match=r"standby = on") as caught:
         make_daemon("fake", beside=pair.serving)
     assert "ended with 1 " in str(caught.value)
+
+
+def test_nobody_comes_before_the_standby(fake_daemon: Daemon) -> None:
+    """It may serve already, and wait for the lock that the dead one has not let go of yet."""
+    fake_daemon.kill9()
+    standby = Lock(str(fake_daemon.state_dir / "standby.lock"), "it")
+    with pytest.raises(DaemonFailed, match=rf"process {os.getpid()}\) uses state_dir"):
+        fake_daemon.start()
+    state = Lock(str(fake_daemon.state_dir / "lock"), "it")
+    for lock in (state, standby):
+        lock.release()
+    fake_daemon.start()
 
 
 POOR = """

@@ -21,13 +21,13 @@ class Change:
     :ivar began: when the old one was killed, or told to hand over.
     :ivar hello: what the new one says.
     :ivar how: part of it.
-    :ivar locked: when it had the lock on the state.
+    :ivar began_to_serve: when the one that serves now began to.
     """
 
     began: float
     hello: HelloResult
     how: TookOver
-    locked: float
+    began_to_serve: float
 
 
 class Duo:
@@ -67,8 +67,8 @@ class Duo:
 
         hello = self._wait(another, "another daemon that serves", timeout)
         assert hello.took_over, "it has stood by"
-        locked = hello.took_over.time - (time.time() - time.monotonic())
-        return Change(began, hello, hello.took_over, locked)
+        began_to_serve = hello.took_over.time - (time.time() - time.monotonic())
+        return Change(began, hello, hello.took_over, began_to_serve)
 
     def _wait(
         self, look: Callable[[], HelloResult | None], what: str, timeout: float

@@ -110,8 +110,22 @@ def lock_api(settings: Settings, *, wait: bool = False) -> Lock:
     return Lock(settings.api_socket + ".lock", what, wait=wait)
 
 
+def lock_standby(settings: Settings) -> Lock:
+    """Take the lock of who stands by, and nobody else."""
+    path, what = (
+        os.path.join(settings.state_dir, "standby.lock"),
+        f"state_dir {settings.state_dir}",
+    )
+    return Lock(path, what)
+
+
 def _lock(settings: Settings) -> tuple[Lock, ...]:
-    state = lock_state(settings)
+    # Who stands by and has not got the state's lock yet may serve already: daemon/standby.py.
+    guard = lock_standby(settings)
+    try:
+        state = lock_state(settings)
+    finally:
+        guard.release()
     try:
         return (state, lock_api(settings))
     except errors.StateInUse as e:

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from vhost_brick_plugin import errors, netlink
 from vhost_brick_plugin.api.methods import TookOver
 from vhost_brick_plugin.daemon import checks
-from vhost_brick_plugin.daemon.boot import Booted, datapath_thread, start_datapath
+from vhost_brick_plugin.daemon.boot import Booted, datapath_thread, lock_standby, start_datapath
 from vhost_brick_plugin.daemon.engine import Engine
 from vhost_brick_plugin.daemon.lock import Lock
 from vhost_brick_plugin.daemon.other import Other
@@ -33,9 +33,6 @@ from vhost_brick_plugin.daemon.view import View
 from vhost_brick_plugin.datapath.base import Datapath
 
 LOG = logging.getLogger(__name__)
-
-LOCK = "standby.lock"
-"""In the state directory: who has it stands by, and nobody else."""
 
 EXIT_S = 1.0
 """So long a process that died may take to let go of its taps."""
@@ -105,9 +102,13 @@ class Dormant:
             if state is not None:
                 self._follow(state)
 
-    def take_over(self, lock: Lock, leader: Leader | None, timeline: Timeline) -> Booted:
-        """Serve: *leader*, if it ever was met, is dead, and *lock* is ours.
+    def take_over(
+        self, lock: Callable[[], Lock], leader: Leader | None, timeline: Timeline
+    ) -> Booted:
+        """Serve: whoever did is dead, or past all that it did.
 
+        :param lock: waits for the lock on the state.
+        :param leader: who was met last; None: nobody.
         :raises errors.DatapathError: that is not possible.
         """
         moment = time.time()
@@ -115,6 +116,12 @@ class Dormant:
         timeline.mark("state")
         result = self.datapath.take_over()
         timeline.mark("sessions")
+        # What guests wait for is done, and the rest is for who has the lock.
+        held = lock()
+        self.lock.release()
+        timeline.mark("lock")
+        if leader is not None and leader.process.pid != held.previous:
+            leader = None  # Somebody served after that one, and has not been met.
         self._engine.wake()
         timeline.mark("sockets")
         if leader is not None and not leader.process.wait(EXIT_S):
@@ -126,13 +133,14 @@ class Dormant:
         self.thread.submit(self.view.close)
         return Booted(
             settings=self.settings,
-            locks=(lock,),
+            locks=(held,),
             thread=self.thread,
             datapath=self.datapath,
             engine=self._engine,
             store=self._store,
             desired=self._state,
             timeline=timeline,
+            listener=leader.control if leader else None,
             took_over=TookOver(
                 time=moment,
                 from_pid=leader.process.pid if leader else 0,
@@ -193,7 +201,7 @@ def prepare(settings: Settings, timeline: Timeline) -> Dormant:
 
 def _lock(settings: Settings) -> Lock:
     try:
-        return Lock(os.path.join(settings.state_dir, LOCK), f"state_dir {settings.state_dir}")
+        return lock_standby(settings)
     except errors.StateInUse as e:
         raise errors.StandbyRefused(
             f"{e.message} as the standby, beside the one that serves",

@@ -27,7 +27,7 @@ from vhost_brick_plugin.datapath.base import Abilities
 SOCKET = "handover.sock"
 """In the state directory."""
 
-VERSION = 1
+VERSION = 2
 """Raised when the two datapaths, or the two sides here, would misunderstand each other."""
 
 PATIENCE_S = 5.0

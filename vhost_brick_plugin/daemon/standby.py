@@ -4,10 +4,11 @@
 It tells that one what it is, and then its datapath learns of all sessions
 (:mod:`.handshake`), while :mod:`.dormant` follows what is stored.
 
-Its turn comes when the kernel gives it the lock on the state, for which it
-waits all the time.  A process that dies keeps that lock until none of its
-threads will run in user space again, so there never are two that serve.  One
-that hangs is killed, and the lock follows.
+Its turn comes when the kernel says that no thread of that process will touch a
+guest again (the datapath's ``ended_fd``), or gives it the lock on the state, which
+one that hands over releases.  To kernel and guests there never are two that serve:
+the lock of a process that died comes too, when the kernel has taken the process
+apart, and nobody else takes it while there is a standby.  One that hangs is killed.
 
 A standby that cannot do all that the other one does is none: it says why, and
 ends.
@@ -20,6 +21,7 @@ import dataclasses
 import gc
 import logging
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -31,6 +33,7 @@ from vhost_brick_plugin.daemon import handshake, notify, watchdog
 from vhost_brick_plugin.daemon.boot import Booted, lock_api, lock_state
 from vhost_brick_plugin.daemon.dormant import Dormant, Leader
 from vhost_brick_plugin.daemon.handshake import Introduction, Welcome
+from vhost_brick_plugin.daemon.lock import Lock
 from vhost_brick_plugin.daemon.other import Other
 from vhost_brick_plugin.daemon.timeline import Timeline
 
@@ -56,6 +59,7 @@ class Standby:
         self._stop = stop
         self._loop = asyncio.get_running_loop()
         self._leader: Leader | None = None
+        self._ended_fd = -1
         self._turn: Future[Booted] = Future()
         self._my_turn = threading.Event()
         self._silent = False
@@ -71,6 +75,7 @@ class Standby:
         turn = asyncio.wrap_future(self._turn)
         works = (self._mind(timeline), self._follow(), watchdog.show_life(self._dormant.thread))
         duties = [self._loop.create_task(work) for work in works]
+        self._ended_fd = await self._on_thread(self._datapath.ended_fd)
         threading.Thread(target=self._wait_for_turn, name="turn", daemon=True).start()
         try:
             await _first(turn, stop, *duties[:2])
@@ -96,7 +101,7 @@ class Standby:
     # -- the turn ------------------------------------------------------------
 
     def _wait_for_turn(self) -> None:
-        """Wait for the lock and take over; a thread of its own."""
+        """Wait for the end of the other one and take over; a thread of its own."""
         try:
             self._turn.set_result(self._take_turn())
         except BaseException as e:
@@ -104,17 +109,26 @@ class Standby:
 
     def _take_turn(self) -> Booted:
         dormant = self._dormant
-        lock = lock_state(self._settings, wait=True)
+        lock, locked = Future[Lock](), os.eventfd(0, os.EFD_CLOEXEC)
+        threading.Thread(
+            target=self._wait_for_lock, args=(lock, locked), name="lock", daemon=True
+        ).start()
+        _wait_readable(self._ended_fd, locked)
         timeline = Timeline(from_now=True)
         self._my_turn.set()
-        dormant.lock.release()
-        leader = self._leader
-        if leader is not None and leader.process.pid != lock.previous:
-            leader = None  # Somebody served after that one, and has not been met.
-        booted = dormant.thread.submit(dormant.take_over, lock, leader, timeline).result()
+        booted = dormant.thread.submit(
+            dormant.take_over, lock.result, self._leader, timeline
+        ).result()
         api = lock_api(self._settings, wait=True)
-        listener = leader.control if leader else None
-        return dataclasses.replace(booted, locks=(*booted.locks, api), listener=listener)
+        return dataclasses.replace(booted, locks=(*booted.locks, api))
+
+    def _wait_for_lock(self, lock: Future[Lock], locked: int) -> None:
+        """Wait for the lock on the state, and tell when it is here; a thread of its own."""
+        try:
+            lock.set_result(lock_state(self._settings, wait=True))
+        except BaseException as e:
+            lock.set_exception(e)
+        os.eventfd_write(locked, 1)
 
     # -- the daemon that serves ----------------------------------------------
 
@@ -220,6 +234,14 @@ class Standby:
 
     async def _on_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await self._loop.run_in_executor(self._dormant.thread, function, *args)
+
+
+def _wait_readable(*fds: int) -> None:
+    """Wait until one of *fds* is readable."""
+    poller = select.poll()
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    poller.poll()
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:

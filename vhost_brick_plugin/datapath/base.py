@@ -313,6 +313,14 @@ class Datapath(abc.ABC):
         """
 
     @abc.abstractmethod
+    def ended_fd(self) -> int:
+        """Standby, before :meth:`follow`: return a descriptor, the datapath's.
+
+        Once it is readable the process that leads is dead, and past all use of sessions.
+        It need not become so: the lock on the state tells the same, later.
+        """
+
+    @abc.abstractmethod
     def followed(self) -> Followed:
         """Standby: tell how the following goes."""
 

@@ -277,6 +277,11 @@ class DpdkDatapath(base.Datapath):
     def follow(self, fd: int) -> None:
         dpdk_c.check(lib.vb_follow(fd), "learning of all sessions")
 
+    def ended_fd(self) -> int:
+        fd = int(lib.vb_ended_fd())
+        dpdk_c.check(fd, "waiting for the end of who serves")
+        return fd
+
     def followed(self) -> base.Followed:
         raw = ffi.new("struct vb_followed *")
         lib.vb_followed(raw)

@@ -91,6 +91,7 @@ class FakeDatapath(Datapath):
         self._ports: dict[str, _Port] = {}
         self._events: list[Event] = []
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._ended_fd = os.eventfd(0, os.EFD_CLOEXEC)
         self._numbers = itertools.count(1)
         self._failures: dict[tuple[str, str], errors.VhostBrickError] = {}
         self._dormant = False
@@ -257,6 +258,9 @@ class FakeDatapath(Datapath):
         if self._follower is not None:
             self._follower.forget()
         self._follower = Follower(fd)
+
+    def ended_fd(self) -> int:
+        return self._ended_fd
 
     def followed(self) -> Followed:
         if self._follower is None:
