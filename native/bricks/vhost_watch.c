@@ -4,10 +4,10 @@
  *
  * - a message that stays unfinished ends its session,
  * - guest memory whose file has shrunk, too,
- * - rings that hold one thing after another that has to be refused: workers spend
- *   cycles on them, so they are kept away for a while, the longer the more often it
- *   happens, and the port is in the fault "guest_misbehaves" until it has been good
- *   for some time,
+ * - rings that hold one thing after another that has to be refused, or whose eventfd
+ *   blocks: workers spend time on them, so they are kept away for a while, the longer the more
+ * often it happens, and the port is in the fault "guest_misbehaves" until it has been good for
+ * some time,
  * - queues that were enabled or disabled are told of, and rings that were started too
  *   often are served again,
  * - a standby is given a sign of life.
@@ -21,8 +21,6 @@
 #define LOOK_EVERY (100 * MS)
 #define MESSAGE_MAX (2000 * MS)
 
-/* Refused in one look: a guest that goes wrong once is no nuisance yet. */
-#define OFFENCE 64
 #define MUTE_FIRST (200 * MS)
 #define MUTE_MOST (5000 * MS)
 #define GOOD_AFTER (1000 * MS)
@@ -63,7 +61,7 @@ static void check_conduct(struct vhost_session *s, uint64_t now)
 	}
 	if (fresh > 0)
 		c->good_since = now;
-	if (fresh >= OFFENCE)
+	if (fresh >= VHOST_OFFENCE)
 		mute(s, now);
 	else if (c->offences > 0 && now - c->good_since >= GOOD_AFTER)
 		forgive(s);

@@ -9,8 +9,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NUDGE SIGURG
-
 static void do_nothing(int number)
 {
 	(void)number;
@@ -20,10 +18,10 @@ void vb_nudge_init(void)
 {
 	const struct sigaction action = {.sa_handler = do_nothing};
 
-	sigaction(NUDGE, &action, NULL);
+	sigaction(VB_NUDGE, &action, NULL);
 }
 
 void vb_nudge(pid_t tid)
 {
-	syscall(SYS_tgkill, getpid(), tid, NUDGE);
+	syscall(SYS_tgkill, getpid(), tid, VB_NUDGE);
 }

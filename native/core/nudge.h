@@ -5,7 +5,10 @@
 #ifndef VB_NUDGE_H
 #define VB_NUDGE_H
 
+#include <signal.h>
 #include <sys/types.h>
+
+#define VB_NUDGE SIGURG
 
 /* Prepare: from now on the signal does nothing but interrupt.  Any thread; more
  * than once does no harm.

@@ -20,6 +20,7 @@
 
 #include "core/alive.h"
 #include "core/graph.h"
+#include "core/patience.h"
 #include "core/watchdog.h"
 
 /* Without a packet for so long a worker starts to nap between its rounds: a
@@ -104,11 +105,13 @@ static int worker_main(void *arg)
 	/* Without it the kernel stretches a nap by 50 us. */
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	vb_alive_hold();
+	vb_patience_begin();
 	snprintf(w->name, sizeof(w->name), "worker %u", w->ctx.worker);
 	vb_pulse_start(&w->pulse, w->name);
 	vb_graph_online(w->ctx.worker);
 	run(w, rte_get_tsc_hz());
 	vb_graph_offline(w->ctx.worker);
+	vb_patience_end();
 	vb_pulse_idle(&w->pulse);
 	return 0;
 }

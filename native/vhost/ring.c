@@ -18,6 +18,7 @@ void vhost_ring_reset(struct vhost_ring *ring, uint16_t next)
 	ring->signalled = next;
 	ring->signalled_valid = false;
 	ring->out_of_step = false;
+	ring->deaf = false;
 }
 
 static inline uint16_t *used_event(const struct vhost_vring *v)
@@ -34,7 +35,7 @@ static void log_used(const struct vhost_vring *v, uint64_t offset, uint64_t len)
 void vhost_vring_call(const struct vhost_vring *v)
 {
 	if (v->call >= 0)
-		vhost_call(v->call);
+		(void)vhost_call(v->call);
 }
 
 void vhost_vring_hush(const struct vhost_vring *v)
@@ -96,6 +97,15 @@ static bool wants_call(struct vhost_ring *ring, const struct vhost_vring *v)
 				 ring->next, before);
 }
 
+/* A frontend that makes us wait is called no more, and is looked at. */
+static void call(struct vhost_ring *ring, const struct vhost_vring *v)
+{
+	if (v->call < 0 || ring->deaf || likely(vhost_call(v->call)))
+		return;
+	ring->deaf = true;
+	vb_count(&ring->refused, VHOST_OFFENCE);
+}
+
 /* Let the guest have all chains before ring->next. */
 static void publish(struct vhost_ring *ring, const struct vhost_vring *v)
 {
@@ -104,7 +114,7 @@ static void publish(struct vhost_ring *ring, const struct vhost_vring *v)
 	/* The index must be seen before the driver's wish is looked at. */
 	rte_smp_mb();
 	if (wants_call(ring, v))
-		vhost_vring_call(v);
+		call(ring, v);
 }
 
 /* ---- from the guest ---- */

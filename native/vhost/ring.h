@@ -32,6 +32,7 @@
 #define VHOST_CHAIN_MAX 256	  /* descriptors; Linux makes 19 at most */
 #define VHOST_FRAME_MAX (65535 + 14 + 8)
 #define VHOST_NO_LOG UINT64_MAX
+#define VHOST_OFFENCE 64 /* refusals in a tenth of a second that are no mistake any more */
 
 struct vhost_vring {
 	uint16_t size; /* a power of two */
@@ -54,6 +55,7 @@ struct vhost_ring {
 	uint16_t signalled;	   /* used index when we last thought of an interrupt */
 	bool signalled_valid;
 	bool out_of_step;    /* the available index cannot be true */
+	bool deaf;	     /* its eventfd blocks */
 	uint64_t refused;    /* atomic: chains and indexes that were no good */
 	rte_spinlock_t lock; /* towards the guest: workers share the ring */
 } __rte_cache_aligned;

@@ -183,9 +183,9 @@ MUTANTS = [
         "test_foreign_files.py::test_socket_that_lingers[not_due]",
     ),
     Mutant(
-        "vhost/call.c",
-        "if (!aio.tried) {",
-        "if (false) {",
+        "core/patience.c",
+        "if (!own.made)\n\t\tmake();",
+        "",
         "test_foreign_files.py::test_interrupt_that_would_block[after]",
     ),
     Mutant(

@@ -81,7 +81,7 @@ def fill(eventfd: int) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_interrupt_that_would_block(stage: Stage, when: str) -> None:
-    """The eventfd is full when it is handed over, or later."""
+    """The eventfd is full when it is handed over, or later: it makes nobody wait for long."""
     with stage.attack() as port:
         guest = port.connect()
         port.exchange(guest)
@@ -92,6 +92,7 @@ def test_interrupt_that_would_block(stage: Stage, when: str) -> None:
         fill(call)
         for _ in range(10):
             stage.witness.send(frame(port.number, WITNESS_NUMBER, b"worth an interrupt"))
+        port.wait_fault("guest_misbehaves")
         port.reach(guest)
         stage.check_victims()
         stage.newcomer()
