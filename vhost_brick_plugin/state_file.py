@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from typing import Any
+
+TYPE_CHECKING = False  # As typing's, without the import: the daemon starts with this.
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 FILE_NAME = "ports.json"
 """The state file's name in ``[daemon] state_dir``."""

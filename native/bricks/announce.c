@@ -7,7 +7,7 @@
 #include <rte_cycles.h>
 #include <string.h>
 
-#include "core/runtime.h"
+#include "core/pool.h"
 
 /* Addresses that a station is told of; its ring has 256 places or more. */
 #define STATION_MAX 128
@@ -75,7 +75,7 @@ static bool may_say(const struct vb_node *node, uint16_t edge, const struct rte_
 /* Tell of n, on behalf of who is behind the edge "from"; VB_NO_EDGE: who is not here. */
 static void tell(struct telling *t, const struct vb_neigh *n, uint16_t from)
 {
-	struct rte_mbuf *m = rte_pktmbuf_alloc(vb_pool);
+	struct rte_mbuf *m = rte_pktmbuf_alloc(vb_buffers());
 	uint8_t frame[VB_NEIGH_FRAME];
 	uint16_t len = vb_neigh_frame(n, frame);
 

@@ -18,7 +18,7 @@
 #include <rte_lcore.h>
 
 #include "bricks/nic.h"
-#include "core/runtime.h"
+#include "core/pool.h"
 
 #define DESCRIPTORS 512
 #define TAG_LEN 4
@@ -123,7 +123,7 @@ static int setup_queues(const struct nic_device *device)
 	int ret = rte_eth_dev_adjust_nb_rx_tx_desc(device->port, &rxd, &txd);
 
 	for (uint16_t q = 0; ret == 0 && q < device->nb_rxq; q++)
-		ret = rte_eth_rx_queue_setup(device->port, q, rxd, socket, NULL, vb_pool);
+		ret = rte_eth_rx_queue_setup(device->port, q, rxd, socket, NULL, vb_pool_whole());
 	for (uint16_t q = 0; ret == 0 && q < device->nb_txq; q++)
 		ret = rte_eth_tx_queue_setup(device->port, q, txd, socket, NULL);
 	return ret == 0 ? 0 : -EIO;

@@ -19,7 +19,7 @@
 
 #include "bricks/vhost.h"
 #include "core/clock.h"
-#include "core/runtime.h"
+#include "core/pool.h"
 
 #define LOG(level, port, format, ...)                                                             \
 	rte_log(RTE_LOG_##level, RTE_LOGTYPE_USER1, "%s: " format "\n", (port)->brick->name,      \
@@ -110,7 +110,7 @@ static void announce(struct vhost_session *s, const uint8_t *mac)
 	struct rte_mbuf *m;
 
 	memcpy(&address, mac, sizeof(address));
-	m = rte_net_make_rarp_packet(vb_pool, &address);
+	m = rte_net_make_rarp_packet(vb_buffers(), &address);
 	if (m == NULL)
 		return;
 	pthread_mutex_lock(&vb_lock);

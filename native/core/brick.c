@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "core/graph.h"
-#include "core/runtime.h"
+#include "core/pool.h"
 
 static struct vb_stats gone; /* vb_lock */
 
@@ -50,7 +50,7 @@ void vb_drop(struct vb_counters *row, enum vb_drop why, struct rte_mbuf **pkts, 
 
 struct rte_mbuf *vb_copy(struct vb_counters *row, struct rte_mbuf *m)
 {
-	struct rte_mbuf *copy = rte_pktmbuf_copy(m, vb_pool, 0, UINT32_MAX);
+	struct rte_mbuf *copy = rte_pktmbuf_copy(m, vb_buffers(), 0, UINT32_MAX);
 
 	if (copy == NULL)
 		vb_drop(row, VB_DROP_NO_BUFFER, &m, 1);

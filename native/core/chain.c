@@ -3,7 +3,7 @@
 
 #include <rte_ether.h>
 
-#include "core/runtime.h"
+#include "core/pool.h"
 
 #define ROOM RTE_MBUF_DEFAULT_DATAROOM
 
@@ -23,7 +23,7 @@ struct rte_mbuf *vb_chain_alloc(uint16_t segs, struct iovec *iov)
 {
 	struct rte_mbuf *m[VB_CHAIN_SEGS];
 
-	if (rte_pktmbuf_alloc_bulk(vb_pool, m, segs) != 0)
+	if (rte_pktmbuf_alloc_bulk(vb_buffers(), m, segs) != 0)
 		return NULL;
 	for (uint16_t i = 0; i < segs; i++) {
 		iov[i].iov_base = rte_pktmbuf_mtod(m[i], void *);

@@ -26,19 +26,23 @@
 #include "core/alive.h"
 #include "core/event.h"
 #include "core/graph.h"
+#include "core/pool.h"
 #include "core/tsc.h"
 #include "core/watchdog.h"
 #include "core/worker.h"
 #include "vhost/guard.h"
 
 #define LCORES_MAX 2048
-#define MBUF_CACHE 256
-
-struct rte_mempool *vb_pool;
 
 const uint32_t *vb_peer_uids;
 uint32_t vb_nb_peer_uids;
 bool vb_standby;
+
+static struct {
+	const struct vb_options *options; /* NULL: it was not begun */
+	pthread_t thread;
+	int result;
+} prelude;
 
 static bool started;
 static uint32_t nb_workers;
@@ -133,11 +137,6 @@ static int eal_start(const struct vb_options *o)
 	return ret;
 }
 
-uint32_t vb_buffers_in_use(void)
-{
-	return vb_pool != NULL ? rte_mempool_in_use_count(vb_pool) : 0;
-}
-
 /* The limit is for files; programs that the kernel pipes core dumps into see past it, but
  * nobody sees past the second, which also keeps others of our user from reading our memory.
  */
@@ -150,6 +149,38 @@ static int forbid_core_dumps(void)
 	return 0;
 }
 
+static void *prelude_main(void *arg)
+{
+	prelude.result = eal_start(prelude.options);
+	return arg;
+}
+
+int vb_prelude(const struct vb_options *o)
+{
+	int ret;
+
+	if (started || prelude.options != NULL)
+		return -EALREADY;
+	prelude.options = o;
+	ret = pthread_create(&prelude.thread, NULL, prelude_main, NULL);
+	if (ret != 0)
+		prelude.options = NULL;
+	return -ret;
+}
+
+/* As if the calling thread had started it: its children inherit the control cores. */
+static int prelude_end(void)
+{
+	cpu_set_t cores;
+
+	pthread_join(prelude.thread, NULL);
+	prelude.options = NULL;
+	if (prelude.result != 0)
+		return prelude.result;
+	cores = rte_lcore_cpuset(rte_get_main_lcore());
+	return -pthread_setaffinity_np(pthread_self(), sizeof(cores), &cores);
+}
+
 int vb_start(const struct vb_options *o)
 {
 	int ret;
@@ -158,7 +189,7 @@ int vb_start(const struct vb_options *o)
 		return -EALREADY;
 	if (o->nb_workers < 1 || o->nb_workers > VB_WORKERS_MAX)
 		return -EINVAL;
-	ret = eal_start(o);
+	ret = prelude.options != NULL ? prelude_end() : eal_start(o);
 	/* Not before: vb_tsc_watch() reads what then is root's alone. */
 	if (ret == 0 && o->no_core_dumps)
 		ret = forbid_core_dumps();
@@ -175,11 +206,9 @@ int vb_start(const struct vb_options *o)
 	if (ret != 0)
 		return ret;
 	vb_alive_hold();
-	vb_pool = rte_pktmbuf_pool_create(
-		"vb_mbufs", o->nb_mbufs, MBUF_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-	if (vb_pool == NULL)
-		return -ENOMEM;
-	ret = vb_graph_init(o->nb_workers);
+	ret = vb_pool_start(o->nb_mbufs);
+	if (ret == 0)
+		ret = vb_graph_init(o->nb_workers);
 	if (ret == 0)
 		ret = vb_event_init();
 	if (ret == 0 && !vb_standby)

@@ -6,11 +6,8 @@
 #define VB_RUNTIME_H
 
 #include <pthread.h>
-#include <rte_mempool.h>
 #include <stdbool.h>
-
-/* The packet buffers; any thread. */
-extern struct rte_mempool *vb_pool;
+#include <stdint.h>
 
 /* Of struct vb_options. */
 extern const uint32_t *vb_peer_uids;

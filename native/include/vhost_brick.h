@@ -60,8 +60,14 @@ struct vb_options {
 	bool no_core_dumps;
 };
 
+/* Begin with what vb_start() begins with, DPDK, on a thread of its own, while the caller
+ * does something else.  The options are read until vb_start(), which waits for the end of
+ * it and must be given the same.  -EALREADY: started or begun before.
+ */
+int vb_prelude(const struct vb_options *options);
+
 /* Start DPDK, the packet buffers, the workers and the event queue.
- * The calling thread becomes DPDK's main lcore and is bound to the control cores.
+ * The calling thread is bound to the control cores.
  * -EALREADY: started before.  -ENOMEM: no room for nb_mbufs.  -EIO: DPDK said why
  * in its log.
  */

@@ -8,7 +8,7 @@
 #include <rte_prefetch.h>
 #include <string.h>
 
-#include "core/runtime.h"
+#include "core/pool.h"
 #include "vhost/call.h"
 #include "vhost/chain.h"
 
@@ -141,7 +141,7 @@ static enum vb_drop fill(struct rte_mbuf *m, struct vhost_cursor *at, uint32_t l
 		len -= here;
 		if (len == 0)
 			return VHOST_CHAIN_OK;
-		last->next = rte_pktmbuf_alloc(vb_pool);
+		last->next = rte_pktmbuf_alloc(vb_buffers());
 		if (last->next == NULL)
 			return VB_DROP_NO_BUFFER;
 		last = last->next;
@@ -185,7 +185,7 @@ uint16_t vhost_ring_receive(struct vhost_ring *ring, const struct vhost_vring *v
 		vb_count(&row->from_peer_packets, 1);
 	}
 	/* Without buffers the frames wait in the ring. */
-	if (count == 0 || rte_pktmbuf_alloc_bulk(vb_pool, fresh, count) != 0)
+	if (count == 0 || rte_pktmbuf_alloc_bulk(vb_buffers(), fresh, count) != 0)
 		return 0;
 	for (uint16_t i = 0; i < count; i++) {
 		uint16_t number = ring->next + i, head = head_at(v, number);

@@ -152,7 +152,7 @@ class Daemon:
         script = Path(sys.executable).parent / "vhost-brickd"
         if script.exists():
             return [str(script)]
-        call = "import sys; from vhost_brick_plugin.daemon.main import main; sys.exit(main())"
+        call = "import sys; from vhost_brick_plugin.daemon.prelude import main; sys.exit(main())"
         return [shutil.which("python3") or sys.executable, "-c", call]
 
     def wait_ready(self, timeout: float = START_TIMEOUT) -> None:

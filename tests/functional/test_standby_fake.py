@@ -408,7 +408,7 @@ POOR = """
 import sys
 from vhost_brick_plugin.datapath import fake
 fake.FEATURES = fake.SUPPORTED = fake._VERSION_1 | fake._PROTOCOL
-from vhost_brick_plugin.daemon.main import main
+from vhost_brick_plugin.daemon.prelude import main
 sys.exit(main())
 """
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/pool.h"
 #include "core/runtime.h"
 #include "vhost_brick.h"
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/pool.h"
 #include "core/runtime.h"
 
 static bool started;
@@ -27,6 +28,7 @@ void harness_start_watched(uint32_t nb_workers, uint32_t watchdog_ms)
 		return;
 	memset(options.worker_cores, 0xff, sizeof(options.worker_cores));
 	assert_int_equal(vb_start(&options), 0);
+	(void)vb_pool_whole();
 	started = true;
 }
 

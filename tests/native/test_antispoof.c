@@ -10,6 +10,7 @@
 #include <sched.h>
 
 #include "bricks/neigh.h"
+#include "core/pool.h"
 #include "core/runtime.h"
 
 #define OWN 1

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "core/pool.h"
 #include "core/runtime.h"
 
 #define ROUNDS 2000

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/pool.h"
 #include "core/runtime.h"
 #include "guest_ring.h"
 #include "vhost/chain.h"

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "bricks/neigh.h"
+#include "core/pool.h"
 #include "core/runtime.h"
 
 #define NB 3 /* networks */

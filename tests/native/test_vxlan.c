@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "bricks/vxlan.h"
+#include "core/pool.h"
 #include "core/runtime.h"
 
 #define PORT 4789

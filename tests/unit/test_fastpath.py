@@ -6,12 +6,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from vhost_brick_plugin.daemon import configure, fastpath
 from vhost_brick_plugin.daemon.settings import Settings
+
+
+def recall(argv: Sequence[str]) -> Settings | None:
+    """Return what the next start of *argv* would find."""
+    record = fastpath.read(argv)
+    return None if record is None else fastpath.settings_of(record)
 
 
 @pytest.fixture
@@ -36,29 +43,29 @@ def settings(argv: list[str]) -> Settings:
 
 @pytest.fixture
 def record(tmp_path: Path, argv: list[str], settings: Settings) -> Path:
-    fastpath.remember(argv, settings)
+    fastpath.remember(argv, settings, None)
     return tmp_path / "state" / "boot.json"
 
 
 def test_the_first_start_has_no_record(argv: list[str]) -> None:
-    assert fastpath.recall(argv) is None
+    assert recall(argv) is None
 
 
 def test_the_next_start_knows_it_all(argv: list[str], settings: Settings, record: Path) -> None:
-    assert fastpath.recall(argv) == settings
+    assert recall(argv) == settings
     assert not (record.parent / "boot.json.new").exists()
 
 
 def test_two_ways_to_name_the_file_are_two_commands(
     argv: list[str], config: Path, record: Path
 ) -> None:
-    assert fastpath.recall([f"--config-file={config}"]) is None
-    assert fastpath.recall([*argv, *argv]) is None
+    assert recall([f"--config-file={config}"]) is None
+    assert recall([*argv, *argv]) is None
 
 
 def test_a_changed_config_file_counts(argv: list[str], config: Path, record: Path) -> None:
     config.write_text(config.read_text() + "[vhost]\nmax_queues = 3\n")
-    assert fastpath.recall(argv) is None
+    assert recall(argv) is None
 
 
 def test_another_boot_of_the_host_counts(
@@ -67,7 +74,7 @@ def test_another_boot_of_the_host_counts(
     other = tmp_path / "boot_id"
     other.write_text("another")
     monkeypatch.setattr(fastpath, "BOOT_ID", str(other))
-    assert fastpath.recall(argv) is None
+    assert recall(argv) is None
 
 
 def test_more_hugepages_count(
@@ -77,10 +84,10 @@ def test_more_hugepages_count(
     pool.mkdir(parents=True)
     (pool / "nr_hugepages").write_text("0\n")
     monkeypatch.setattr(fastpath, "HUGEPAGES", str(pool.parent))
-    fastpath.remember(argv, settings)
-    assert fastpath.recall(argv) == settings
+    fastpath.remember(argv, settings, None)
+    assert recall(argv) == settings
     (pool / "nr_hugepages").write_text("512\n")
-    assert fastpath.recall(argv) is None
+    assert recall(argv) is None
 
 
 def test_a_mounted_hugetlbfs_counts(
@@ -89,11 +96,11 @@ def test_a_mounted_hugetlbfs_counts(
     mounts = tmp_path / "mounts"
     mounts.write_text("none /tmp tmpfs rw 0 0\n")
     monkeypatch.setattr(fastpath, "MOUNTS", str(mounts))
-    fastpath.remember(argv, settings)
+    fastpath.remember(argv, settings, None)
     mounts.write_text("none /run tmpfs rw 0 0\n")
-    assert fastpath.recall(argv) == settings
+    assert recall(argv) == settings
     mounts.write_text("none /hugepages hugetlbfs rw 0 0\n")
-    assert fastpath.recall(argv) is None
+    assert recall(argv) is None
 
 
 def test_other_code_counts(
@@ -105,11 +112,11 @@ def test_other_code_counts(
     source = top / "daemon" / "fastpath.py"
     source.write_text("1")
     monkeypatch.setattr(fastpath, "__file__", str(source))
-    assert fastpath.recall(argv) is None
-    fastpath.remember(argv, configure.resolve(configure.load(argv)))
-    assert fastpath.recall(argv) is not None
+    assert recall(argv) is None
+    fastpath.remember(argv, configure.resolve(configure.load(argv)), None)
+    assert recall(argv) is not None
     (top / "conf" / "new.py").write_text("")
-    assert fastpath.recall(argv) is None
+    assert recall(argv) is None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +124,7 @@ def test_other_code_counts(
 )
 def test_a_damaged_record_is_no_record(argv: list[str], record: Path, content: bytes) -> None:
     record.write_bytes(content)
-    assert fastpath.recall(argv) is None
+    assert recall(argv) is None
 
 
 @pytest.mark.parametrize(
@@ -132,7 +139,7 @@ def test_a_damaged_record_is_no_record(argv: list[str], record: Path, content: b
 def test_settings_of_another_shape_are_no_record(argv: list[str], record: Path, damage) -> None:
     content = json.loads(record.read_text())
     record.write_text(json.dumps({**content, "settings": damage(content["settings"])}))
-    assert fastpath.recall(argv) is None
+    assert recall(argv) is None
 
 
 @pytest.mark.parametrize(
@@ -147,14 +154,14 @@ def test_settings_of_another_shape_are_no_record(argv: list[str], record: Path, 
 )
 def test_a_command_that_is_more_than_a_config_file_takes_the_slow_path(argv: list[str]) -> None:
     assert fastpath.config_files(argv) is None
-    assert fastpath.recall(argv) is None
+    assert recall(argv) is None
 
 
 def test_a_state_dir_that_only_oslo_config_understands(
     argv: list[str], config: Path, record: Path, tmp_path: Path
 ) -> None:
     config.write_text(f"[daemon]\nstate_dir = $api_socket/../state\napi_socket = {tmp_path}/a\n")
-    assert fastpath.recall(argv) is None
+    assert recall(argv) is None
 
 
 def test_an_absolute_one_with_a_reference_is_left_to_oslo_config_too(config: Path) -> None:
@@ -167,15 +174,15 @@ def test_an_absolute_one_with_a_reference_is_left_to_oslo_config_too(config: Pat
 def test_a_config_file_without_state_dir(tmp_path: Path, text: str) -> None:
     config = tmp_path / "c.conf"
     config.write_text(text)
-    assert fastpath.recall(["--config-file", str(config)]) is None
+    assert recall(["--config-file", str(config)]) is None
 
 
 @pytest.mark.parametrize("text", ["nonsense\n", "[daemon\n", "\xff"])
 def test_a_config_file_that_is_none(tmp_path: Path, text: str) -> None:
     config = tmp_path / "c.conf"
     config.write_bytes(text.encode("latin-1"))
-    assert fastpath.recall(["--config-file", str(config)]) is None
-    assert fastpath.recall(["--config-file", str(tmp_path / "nowhere")]) is None
+    assert recall(["--config-file", str(config)]) is None
+    assert recall(["--config-file", str(tmp_path / "nowhere")]) is None
 
 
 def test_the_later_of_two_files_wins_as_in_oslo_config(tmp_path: Path, config: Path) -> None:
@@ -186,21 +193,22 @@ def test_the_later_of_two_files_wins_as_in_oslo_config(tmp_path: Path, config: P
     argv = ["--config-file", str(config), "--config-file", str(other)]
     settings = configure.resolve(configure.load(argv))
     assert settings.state_dir == f"{tmp_path}/elsewhere"
-    fastpath.remember(argv, settings)
-    assert fastpath.recall(argv) == settings
+    fastpath.remember(argv, settings, None)
+    assert recall(argv) == settings
 
 
 def test_forget(argv: list[str], settings: Settings, record: Path) -> None:
-    fastpath.forget(settings)
-    fastpath.forget(settings)
-    assert fastpath.recall(argv) is None
+    fastpath.forget(argv)
+    fastpath.forget(argv)
+    fastpath.forget(["--config-file", str(record.parent / "nowhere")])
+    assert recall(argv) is None
 
 
 def test_a_record_that_cannot_be_written_is_no_harm(
     argv: list[str], settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = dataclasses.replace(settings, state_dir=str(tmp_path / "gone"))
-    fastpath.remember(argv, gone)
+    fastpath.remember(argv, gone, None)
     assert "next start will be slower" in caplog.text
 
 

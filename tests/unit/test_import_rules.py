@@ -87,10 +87,10 @@ def test_nobody_imports_what_is_above(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(TOP)))
-def test_the_native_module_has_one_importer(path: Path) -> None:
+def test_the_native_module_has_two_importers(path: Path) -> None:
     names = list(imports(path))
     native = [n for n in names if "_native" in n or n.split(".")[0] in ("cffi", "_cffi_backend")]
-    assert not native or path == TOP / "datapath" / "dpdk_c.py"
+    assert not native or path.name in ("dpdk_c.py", "prelude.py")
     concrete = [n for n in names if n.startswith(f"{NAME}.datapath.dpdk")]
     assert not concrete or path.parent == TOP / "datapath"
 
@@ -114,6 +114,17 @@ def test_the_plugin_side_loads_nothing_native(part: str) -> None:
 
 
 SLOW = {"asyncio", "oslo_config", "oslo_log", "pyroute2", "stevedore", "importlib.metadata"}
+
+
+def test_the_prelude_loads_next_to_nothing() -> None:
+    """What it loads, DPDK and so the guests wait for."""
+    loaded = loaded_by(f"import {NAME}.daemon.prelude") - loaded_by("import re")
+    assert {name for name in loaded if name.startswith(NAME)} == {
+        NAME,
+        *(f"{NAME}.{name}" for name in ("daemon", "daemon.fastpath", "daemon.prelude")),
+        *(f"{NAME}.{name}" for name in ("datapath", "datapath.prelude", "state_file")),
+    }
+    assert not loaded & {*SLOW, "typing", "dataclasses", "logging", "threading"}
 
 
 def test_the_start_loads_nothing_slow() -> None:

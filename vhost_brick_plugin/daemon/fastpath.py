@@ -8,6 +8,9 @@ were made from.  The next one uses them if that is still the same, and reads its
 configuration in full once the ports are served.
 
 When in doubt there is no record: every oddity leads to the slow path.
+
+The record is read before anything else (:mod:`.prelude`), so what is not needed for
+that is imported late.
 """
 
 from __future__ import annotations
@@ -15,15 +18,17 @@ from __future__ import annotations
 import configparser
 import contextlib
 import json
-import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
 
-from vhost_brick_plugin import codec, errors, state_file
-from vhost_brick_plugin.daemon.settings import Settings
+from vhost_brick_plugin import state_file
 
-LOG = logging.getLogger(__name__)
+TYPE_CHECKING = False  # As typing's, without the import.
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from vhost_brick_plugin.daemon.settings import Settings
 
 DEFAULT_CONFIG_FILE = "/etc/vhost-brick/vhost-brick.conf"
 FILE_NAME = "boot.json"
@@ -35,43 +40,62 @@ _SOURCES = ("conf", "daemon", "datapath")
 """Packages whose code decides what settings a configuration comes to."""
 
 
-def recall(argv: Sequence[str]) -> Settings | None:
-    """Return the settings of the last start if they are what *argv* would lead to again."""
+def read(argv: Sequence[str]) -> Mapping[str, Any] | None:
+    """Return the record of the last start if *argv* would lead to the same again."""
     files = config_files(argv)
     if files is None:
         return None
     try:
         with open(os.path.join(_state_dir(files), FILE_NAME), "rb") as file:
-            record = json.load(file)
-        if record["made_from"] != made_from(argv, files):
-            return None
-        return codec.from_json(Settings, record["settings"])
+            record: dict[str, Any] = json.load(file)
+        return record if record["made_from"] == made_from(argv, files) else None
     except (OSError, ValueError, LookupError, TypeError, configparser.Error):
         return None
-    except errors.VhostBrickError:
+
+
+def settings_of(record: Mapping[str, Any]) -> Settings | None:
+    """Return the settings in *record*; None: they are not ours."""
+    from vhost_brick_plugin import codec, errors
+    from vhost_brick_plugin.daemon.settings import Settings
+
+    try:
+        return codec.from_json(Settings, record["settings"])
+    except (ValueError, LookupError, TypeError, errors.VhostBrickError):
         return None
 
 
-def remember(argv: Sequence[str], settings: Settings) -> None:
+def remember(argv: Sequence[str], settings: Settings, prelude: Mapping[str, Any] | None) -> None:
     """Leave *settings* for the next start.
 
     A record that cannot be written costs the next start some time, no more.
+
+    :param prelude: what the datapath can begin with; see :mod:`..datapath.prelude`.
     """
+    import logging
+
+    from vhost_brick_plugin import codec
+
     files = config_files(argv)
     if files is None:
         return
     path = os.path.join(settings.state_dir, FILE_NAME)
     try:
-        record = {"made_from": made_from(argv, files), "settings": codec.to_json(settings)}
+        record = {
+            "made_from": made_from(argv, files),
+            "settings": codec.to_json(settings),
+            "prelude": prelude,
+        }
         _replace(path, json.dumps(record, indent=1).encode())
     except OSError as e:
-        LOG.warning("Cannot write %s, so the next start will be slower: %s", path, e.strerror)
+        logging.getLogger(__name__).warning(
+            "Cannot write %s, so the next start will be slower: %s", path, e.strerror
+        )
 
 
-def forget(settings: Settings) -> None:
-    """Remove the record of *settings*, after it has led to a start that failed."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(settings.state_dir, FILE_NAME))
+def forget(argv: Sequence[str]) -> None:
+    """Remove the record of *argv*, after it has led to a start that failed."""
+    with contextlib.suppress(OSError, ValueError, configparser.Error):
+        os.unlink(os.path.join(_state_dir(config_files(argv) or ()), FILE_NAME))
 
 
 def config_files(argv: Sequence[str]) -> list[str] | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``vhost-brickd``: the command.
+"""The daemon's life, once :mod:`.prelude` has begun it.
 
 Ports first, all else later.  See :mod:`.boot` for the first part and
 :mod:`.fastpath` for how the configuration is known before it is read; what is
@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
-import signal
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.daemon import fastpath
@@ -33,14 +31,16 @@ EXIT_REFUSED = 3
 """There is nothing to stand by for as things are: not worth trying again at once."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the daemon; return its exit status."""
+def main(argv: Sequence[str], record: Mapping[str, Any] | None) -> int:
+    """Run the daemon; return its exit status.
+
+    :param record: what the last start has left, if it holds for this one.
+    """
     timeline = Timeline()
     timeline.mark("process")
     log = EarlyLog()
-    _prepare_process()
     try:
-        _run(sys.argv[1:] if argv is None else argv, timeline, log)
+        _run(argv, record, timeline, log)
         return 0
     except errors.VhostBrickError as e:
         problem = e
@@ -50,41 +50,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_REFUSED if isinstance(problem, errors.StandbyRefused) else 1
 
 
-def _prepare_process() -> None:
-    # Until the event loop handles signals nobody does, and no other thread ever shall.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
-    # Not a reason to cut off guests.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # Sockets and files get their rights after they are made: before that, nobody else's.
-    os.umask(0o077)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _run(argv: Sequence[str], timeline: Timeline, log: EarlyLog) -> None:
-    recalled = fastpath.recall(argv)
+def _run(
+    argv: Sequence[str], record: Mapping[str, Any] | None, timeline: Timeline, log: EarlyLog
+) -> None:
+    recalled = fastpath.settings_of(record) if record is not None else None
+    if record is not None and recalled is None:
+        _begin_again(argv)
     settings = recalled or _configured(argv)
     timeline.mark("settings")
-    started = _start(settings, recalled is not None, timeline)
+    try:
+        started = _serve_or_stand_by(settings, timeline)
+    except errors.DatapathError:
+        if recalled is None:
+            raise
+        # The host has changed since the record was made (hugepages, cores).
+        _begin_again(argv)
     _live(argv, started, timeline, log)
+
+
+def _begin_again(argv: Sequence[str]) -> NoReturn:
+    """Start without the record: DPDK starts once in a process."""
+    fastpath.forget(argv)
+    os.execv(sys.executable, sys.orig_argv)
 
 
 def _configured(argv: Sequence[str]) -> Settings:
     from vhost_brick_plugin.daemon import configure
 
     return configure.resolve(configure.load(argv))
-
-
-def _start(settings: Settings, recalled: bool, timeline: Timeline) -> Booted | Dormant:
-    try:
-        return _serve_or_stand_by(settings, timeline)
-    except errors.DatapathError:
-        if not recalled:
-            raise
-        # The host has changed since the record was made (hugepages, cores).  DPDK
-        # starts once in a process, so begin again, and with the configuration.
-        fastpath.forget(settings)
-        os.execv(sys.executable, sys.orig_argv)
 
 
 def _serve_or_stand_by(settings: Settings, timeline: Timeline) -> Booted | Dormant:
@@ -114,11 +107,15 @@ def _live(
     log.replay()
     known = version()
 
+    def remember(booted: Booted) -> None:
+        options = booted.settings.options
+        fastpath.remember(argv, booted.settings, booted.datapath.prelude(options))
+
     async def run() -> None:
         stop = catch_signals()
         if isinstance(started, Booted):
             booted = started
-            fastpath.remember(argv, booted.settings)
+            remember(booted)
         else:
             from vhost_brick_plugin.daemon.standby import Standby
 
@@ -127,9 +124,7 @@ def _live(
                 return
             booted = turned
             # The record is the one's who serves.
-            asyncio.get_running_loop().run_in_executor(
-                None, fastpath.remember, argv, booted.settings
-            )
+            asyncio.get_running_loop().run_in_executor(None, remember, booted)
         handed_over = await App(booted, configure.dump(conf), known, stop).run()
         if handed_over:
             # Another one serves and waits for what this process still holds.
@@ -137,7 +132,3 @@ def _live(
             os._exit(0)
 
     asyncio.run(run())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.model import Network, Offer, Port, Session, Uplink
@@ -163,6 +164,14 @@ class Datapath(abc.ABC):
     Every method may raise :class:`~vhost_brick_plugin.errors.DatapathError`
     (or a more exact error), and then has changed nothing.
     """
+
+    @staticmethod
+    def prelude(options: Options) -> Mapping[str, Any] | None:
+        """Return what the next process can begin with before it imports a datapath, as JSON.
+
+        None: nothing.  See :mod:`.prelude`.
+        """
+        return None
 
     @abc.abstractmethod
     def start(self, options: Options) -> None:

@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.datapath import base, dpdk_c, shape
+from vhost_brick_plugin.datapath import base, dpdk_c, prelude, shape
 from vhost_brick_plugin.datapath.dpdk_c import ffi, lib
 from vhost_brick_plugin.datapath.dpdk_log import LogPipe
 from vhost_brick_plugin.datapath.dpdk_ports import Ports
 from vhost_brick_plugin.datapath.dpdk_uplinks import Uplinks
-from vhost_brick_plugin.datapath.eal import eal_args
+from vhost_brick_plugin.datapath.eal import beginning, has_cards
 from vhost_brick_plugin.model import Network, Offer, Port, Uplink, UplinkKind
 from vhost_brick_plugin.report import (
     BrickStats,
@@ -71,11 +71,14 @@ class DpdkDatapath(base.Datapath):
 
     # -- life --
 
+    @staticmethod
+    def prelude(options: base.Options) -> Mapping[str, Any] | None:
+        # Cards are one process's, and whether this one stands by is not known so early.
+        return None if has_cards(options) else beginning(options)
+
     def start(self, options: base.Options) -> None:
         self._memories = _memories(options)
-        if options.runtime_dir and os.geteuid() != 0:
-            # Or DPDK would take a directory of a name that everybody knows in /tmp.
-            os.environ["XDG_RUNTIME_DIR"] = options.runtime_dir
+        os.environ.update(beginning(options)["environment"])
         if options.core_dumps:
             _, most = resource.getrlimit(resource.RLIMIT_CORE)
             resource.setrlimit(resource.RLIMIT_CORE, (most, most))
@@ -92,21 +95,12 @@ class DpdkDatapath(base.Datapath):
         self._uplinks = Uplinks(options, self._log)
 
     def _native_start(self, options: base.Options) -> int:
-        args = [ffi.new("char[]", a.encode()) for a in eal_args(options)]
-        workers = options.worker_cores or (-1,)
-        control = ffi.new("int32_t[]", list(options.control_cores))
-        argv = ffi.new("const char *const[]", args)
-        native = ffi.new("struct vb_options *")
-        native.eal_args, native.nb_eal_args = argv, len(args)
-        native.nb_workers = len(workers)
-        if len(workers) > lib.VB_WORKERS_MAX:
+        if len(options.worker_cores) > lib.VB_WORKERS_MAX:
             raise errors.ConfigError(
-                f"[dpdk] worker_cores names {len(workers)} cores; at most {lib.VB_WORKERS_MAX} "
-                "workers are possible"
+                f"[dpdk] worker_cores names {len(options.worker_cores)} cores; at most "
+                f"{lib.VB_WORKERS_MAX} workers are possible"
             )
-        for i, core in enumerate(workers):
-            native.worker_cores[i] = core
-        native.control_cores, native.nb_control_cores = control, len(options.control_cores)
+        native, *_kept = prelude.native_options(ffi, beginning(options))
         native.nb_mbufs = options.mbufs
         native.watchdog_ms = 1000 * options.watchdog_s
         native.no_core_dumps = not options.core_dumps

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vhost_brick_plugin import errors
+from vhost_brick_plugin.datapath import prelude
 
 LOG = logging.getLogger("vhost_brick_plugin.dpdk")
 
@@ -62,8 +63,7 @@ class LogPipe:
     """
 
     def __init__(self) -> None:
-        self._read_fd, self.write_fd = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self.write_fd, False)
+        self._read_fd, self.write_fd = prelude.log_pipe or prelude.make_log_pipe()
         self._errors: deque[str] = deque(maxlen=3)
         self._budget = _Budget(LINES_PER_SECOND)
         self._marks = threading.Event()

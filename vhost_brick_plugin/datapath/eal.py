@@ -3,11 +3,32 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 from vhost_brick_plugin.datapath.base import Options
 from vhost_brick_plugin.datapath.devargs import is_pci
 
 NO_CARD = "0000:00:00.0"
 """The host's own bridge, which no network driver takes."""
+
+
+def beginning(options: Options) -> dict[str, Any]:
+    """Return what DPDK is started with, as JSON: :func:`.prelude.begin`'s."""
+    return {
+        "eal_args": eal_args(options),
+        "worker_cores": list(options.worker_cores) or [-1],
+        "control_cores": list(options.control_cores),
+        # Or DPDK would take a directory of a name that everybody knows in /tmp.
+        "environment": {"XDG_RUNTIME_DIR": options.runtime_dir}
+        if options.runtime_dir and os.geteuid() != 0
+        else {},
+    }
+
+
+def has_cards(options: Options) -> bool:
+    """Tell whether network cards are taken at the start."""
+    return any(is_pci(args) for args in options.nics.values())
 
 
 def eal_args(options: Options) -> list[str]:

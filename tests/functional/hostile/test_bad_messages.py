@@ -219,7 +219,7 @@ def test_fd_that_is_not_due(stage: Stage, request_number: Request, running: bool
 @pytest.mark.parametrize("count", [2, MAX_FDS, MAX_FDS + 1, 253])
 @pytest.mark.parametrize(
     "request_number",
-    [Request.SET_VRING_CALL, Request.SET_VRING_KICK, Request.GET_FEATURES],
+    [Request.SET_VRING_CALL, Request.SET_VRING_KICK, Request.SET_LOG_BASE, Request.GET_FEATURES],
     ids=name,
 )
 def test_too_many_fds(stage: Stage, request_number: Request, count: int) -> None:

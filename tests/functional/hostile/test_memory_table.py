@@ -148,14 +148,16 @@ def test_more_regions_than_a_table_holds(stage: Stage, count: int) -> None:
         port.wait_fault("bad_message")
 
 
-@pytest.mark.parametrize("regions", [1, 2], ids=["fewer", "more"])
-def test_table_of_another_length_than_it_says(stage: Stage, regions: int) -> None:
+@pytest.mark.parametrize(
+    ("says", "has"), [(1, 2), (2, 1), (2**32 - 1, 1)], ids=["fewer", "more", "endless"]
+)
+def test_table_of_another_length_than_it_says(stage: Stage, says: int, has: int) -> None:
     with stage.attack() as port:
         guest = port.guest()
         ready(guest)
         region = guest.memory.region()
-        payload = struct.pack("<II", regions, 0) + region.pack() * (3 - regions)
-        guest.peer.send_raw(Request.SET_MEM_TABLE, payload, [region.fd] * (3 - regions))
+        payload = struct.pack("<II", says, 0) + region.pack() * has
+        guest.peer.send_raw(Request.SET_MEM_TABLE, payload, [region.fd] * has)
         guest.wait_disconnect()
         port.wait_fault("bad_message")
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import struct
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -27,6 +28,25 @@ from tests.functional.hostile.stage import Stage, Target
 RINGS = 2
 
 ENDS = Disconnected, ProtocolError, OSError
+
+
+# -- too often -----------------------------------------------------------------
+
+STARTS_PER_SECOND = 10
+
+
+def test_rings_that_start_and_stop_without_end(stage: Stage) -> None:
+    """Each start is a new graph for everybody, and lines in the log."""
+    with stage.attack() as port:
+        guest = port.connect()
+        began = time.monotonic()
+        for _ in range(100):
+            guest.stop()
+            guest.start()
+        seconds = int(time.monotonic() - began) + 2
+        port.reach(guest)
+        starts = stage.events.of(port.id, "session_running")
+        assert len(starts) <= STARTS_PER_SECOND * seconds + 1
 
 
 # -- cut off -------------------------------------------------------------------
