@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -12,12 +13,14 @@ from types import TracebackType
 from typing import Any
 
 ANSWER_TIMEOUT_S = 30.0
+ASK_AGAIN_S = 3.0
 
 
 class Console:
     """The host's end of the line, open while the ``with`` block runs.
 
-    QEMU looks once a second whether anybody has it open, and until then loses nothing.
+    QEMU looks once a second whether anybody has it open, and what the guest says before
+    may be lost.
 
     :param domain: a ``libvirt.virDomain`` that runs.
     """
@@ -44,6 +47,24 @@ class Console:
         """Give the pinger a command."""
         os.write(self._fd, f"{command}\n".encode())
 
+    def wait_guest(self, timeout: float) -> None:
+        """Wait until the pinger takes commands.
+
+        :raises TimeoutError: it did not, within *timeout* seconds.
+        """
+        deadline = time.monotonic() + timeout
+        for number in itertools.count():
+            # Answers to the ones before may still come: it is the last one that counts.
+            self.send(f"sh echo asked {number}")
+            try:
+                while f"asked {number}" not in self.wait_event("sh", ASK_AGAIN_S)["output"]:
+                    pass
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
     def shell(self, command: str) -> str:
         """Run a command in the guest; return what it printed.
 
@@ -55,7 +76,7 @@ class Console:
         return str(answer["output"])
 
     def wait_event(self, name: str, timeout: float) -> dict[str, Any]:
-        """Wait until the pinger tells of an event, such as its "start", and return it.
+        """Wait until the pinger tells of an event, such as its "sh", and return it.
 
         :raises TimeoutError: it did not, within *timeout* seconds.
         """

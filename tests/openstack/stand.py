@@ -144,7 +144,7 @@ class OpenStack:
         That is the work of Neutron's DHCP agent, on a network node, of which there is none.
         """
         with Console(self.host.domain(server)) as console:
-            console.wait_event("start", BOOT_TIMEOUT)
+            console.wait_guest(BOOT_TIMEOUT)
             console.shell(f"ip addr add {address}/24 dev eth0 && ip link set eth0 up")
 
     def logs(self) -> Iterator[tuple[str, str]]:

@@ -33,13 +33,18 @@ WARM_UP_AUDITS = 2
 
 @dataclasses.dataclass
 class Life:
-    """One process that served, as far as it was looked at."""
+    """One process that served, as far as it was looked at.
+
+    :ivar before: what it held after *events_before*, when its events were half as many.
+    """
 
     pid: int
     audits: int = 0
     events: int = 0
     sums: audit.Sums | None = None
     first: audit.Held | None = None
+    before: audit.Held | None = None
+    events_before: int = 0
     last: audit.Held | None = None
 
 
@@ -143,10 +148,11 @@ class Soak:
         life.sums, found = self._world.audit()
         life.audits += 1
         life.last = audit.Held.by(life.pid)
-        if life.audits == WARM_UP_AUDITS:
-            life.first = life.last
-        elif life.first is not None:
-            found += audit.check_held(life.pid, life.first)
+        if life.before is not None:
+            found += audit.check_held(life.pid, life.before)
+        if life.audits >= WARM_UP_AUDITS and life.events >= 2 * life.events_before:
+            life.first = life.first or life.last
+            life.before, life.events_before = life.last, life.events
         self._outcome.problems += found
         self._world.settle()
 
