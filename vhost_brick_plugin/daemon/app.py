@@ -76,8 +76,8 @@ class App:
         works = (self._retry(), watchdog.show_life(self._booted.thread))
         tasks = [self._in_background(work) for work in works]
         self._watch_events()
-        self._announce()
         self._handover.start()
+        self._announce()
         hand_over = await self._until_told_to_end()
         LOG.info("Handing over" if hand_over else "Stopping")
         notify.notify("STOPPING=1")
