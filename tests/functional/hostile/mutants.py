@@ -217,7 +217,7 @@ MUTANTS = [
         "vhost/device.c",
         "if (state.num == 0 || ",
         "if (",
-        BAD + "test_ring_size[0-running]",
+        BAD + "test_ring_size[0-fresh]",
     ),
     Mutant(
         "vhost/device.c",
@@ -585,7 +585,7 @@ MUTANTS = [
     ),
     Mutant(
         "bricks/vhost_watch.c",
-        "if (fresh >= OFFENCE)",
+        "if (fresh >= VHOST_OFFENCE)",
         "if (false)",
         "test_misbehaviour.py::test_guest_that_offers_nothing_else",
     ),
