@@ -5,9 +5,9 @@
  * - a message that stays unfinished ends its session,
  * - guest memory whose file has shrunk, too,
  * - rings that hold one thing after another that has to be refused, or whose eventfd
- *   blocks: workers spend time on them, so they are kept away for a while, the longer the more
- * often it happens, and the port is in the fault "guest_misbehaves" until it has been good for
- * some time,
+ *   blocks: workers spend time on them, so they are kept away for a while, the
+ *   longer the more often it happens, and the port is in the fault
+ *   "guest_misbehaves" until it has been good for some time,
  * - queues that were enabled or disabled are told of, and rings that were started too
  *   often are served again,
  * - a standby is given a sign of life.

@@ -22,7 +22,7 @@ from vhost_brick_plugin.datapath.dpdk_c import ffi, lib
 from vhost_brick_plugin.datapath.dpdk_log import LogPipe
 from vhost_brick_plugin.datapath.dpdk_ports import Ports
 from vhost_brick_plugin.datapath.dpdk_uplinks import Uplinks
-from vhost_brick_plugin.datapath.eal import beginning, has_cards
+from vhost_brick_plugin.datapath.eal import beginning, cards_of
 from vhost_brick_plugin.model import Network, Offer, Port, Uplink, UplinkKind
 from vhost_brick_plugin.report import (
     BrickStats,
@@ -74,16 +74,17 @@ class DpdkDatapath(base.Datapath):
     @staticmethod
     def prelude(options: base.Options) -> Mapping[str, Any] | None:
         # Cards are one process's, and whether this one stands by is not known so early.
-        return None if has_cards(options) else beginning(options)
+        return None if cards_of(options) else beginning(options)
 
     def start(self, options: base.Options) -> None:
         self._memories = _memories(options)
-        os.environ.update(beginning(options)["environment"])
+        what = beginning(options)
+        os.environ.update(what["environment"])
         if options.core_dumps:
             _, most = resource.getrlimit(resource.RLIMIT_CORE)
             resource.setrlimit(resource.RLIMIT_CORE, (most, most))
         lib.vb_log_to(self._log.write_fd)
-        result = self._native_start(options)
+        result = self._native_start(options, what)
         if result < 0:
             last = "; ".join(self._log.last_errors()) or os.strerror(-result)
             raise errors.DatapathError(
@@ -94,13 +95,13 @@ class DpdkDatapath(base.Datapath):
         self._dormant = options.standby
         self._uplinks = Uplinks(options, self._log)
 
-    def _native_start(self, options: base.Options) -> int:
+    def _native_start(self, options: base.Options, what: Mapping[str, Any]) -> int:
         if len(options.worker_cores) > lib.VB_WORKERS_MAX:
             raise errors.ConfigError(
                 f"[dpdk] worker_cores names {len(options.worker_cores)} cores; at most "
                 f"{lib.VB_WORKERS_MAX} workers are possible"
             )
-        native, *_kept = prelude.native_options(ffi, beginning(options))
+        native, *_kept = prelude.native_options(ffi, what)
         native.nb_mbufs = options.mbufs
         native.watchdog_ms = 1000 * options.watchdog_s
         native.no_core_dumps = not options.core_dumps

@@ -26,9 +26,9 @@ def beginning(options: Options) -> dict[str, Any]:
     }
 
 
-def has_cards(options: Options) -> bool:
-    """Tell whether network cards are taken at the start."""
-    return any(is_pci(args) for args in options.nics.values())
+def cards_of(options: Options) -> list[str]:
+    """Return the network cards that are taken at the start, by their devargs."""
+    return [args for args in options.nics.values() if is_pci(args)]
 
 
 def eal_args(options: Options) -> list[str]:
@@ -39,7 +39,7 @@ def eal_args(options: Options) -> list[str]:
     Telemetry and a look at more of the PCI bus than is used only lengthen an outage.
     """
     memory = ["--in-memory"] if options.hugepages else ["--no-huge", "--no-shconf"]
-    cards = [args for args in options.nics.values() if is_pci(args)]
+    cards = cards_of(options)
     if cards and options.standby:
         # EAL would take what the other process has; so it is let find nothing until it is asked.
         cards = [NO_CARD]

@@ -30,7 +30,7 @@ def make_log_pipe() -> tuple[int, int]:
 def begin(what: Mapping[str, Any]) -> None:
     """Start DPDK in the background; whoever starts the datapath is told how that went.
 
-    :param what: :func:`~.dpdk_start.prelude`'s, of the same options.
+    :param what: :meth:`.base.Datapath.prelude`'s, of the options that it will be started with.
     """
     global log_pipe
 
@@ -38,8 +38,7 @@ def begin(what: Mapping[str, Any]) -> None:
 
     log_pipe = make_log_pipe()
     lib.vb_log_to(log_pipe[1])
-    for name, value in what["environment"].items():
-        os.environ[name] = value
+    os.environ.update(what["environment"])
     options = native_options(ffi, what)
     _kept.append(options)
     lib.vb_prelude(options[0])
