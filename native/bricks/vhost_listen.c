@@ -102,7 +102,7 @@ static void ready(struct vhost_source *source)
 		pause_port(port, VB_FAULT_CONNECTION_FLOOD);
 		return;
 	}
-	fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0) {
 		l->tokens--;
 		vhost_session_open(port, fd);

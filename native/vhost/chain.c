@@ -11,7 +11,6 @@
 struct walk {
 	const struct vring_desc *table;
 	uint32_t entries;
-	uint32_t left; /* descriptors that may still come */
 	bool nested;
 };
 
@@ -38,12 +37,13 @@ static enum vb_drop enter(struct walk *w, const struct vhost_vring *v, const str
 		return VB_DROP_DESC_MEMORY;
 	w->table = (const struct vring_desc *)table;
 	w->entries = len / sizeof(struct vring_desc);
-	w->left = VHOST_CHAIN_MAX;
 	w->nested = true;
 	return VHOST_CHAIN_OK;
 }
 
-/* Append a buffer, in as many pieces as it has in our memory. */
+/* Append a buffer, in as many pieces as it has in our memory.  That there may only be so
+ * many, full or empty, is also what ends a chain that loops.
+ */
 static enum vb_drop append(
 	struct vhost_chain *c, const struct vhost_memory *memory, uint64_t gpa, uint32_t len)
 {
@@ -71,7 +71,7 @@ static enum vb_drop append(
 enum vb_drop vhost_chain_append(
 	struct vhost_chain *c, const struct vhost_vring *v, uint16_t head, bool writable)
 {
-	struct walk w = {.table = v->desc, .entries = v->size, .left = v->size};
+	struct walk w = {.table = v->desc, .entries = v->size};
 	uint32_t i = head;
 
 	for (;;) {
@@ -80,8 +80,6 @@ enum vb_drop vhost_chain_append(
 
 		if (i >= w.entries)
 			return VB_DROP_DESC_INDEX;
-		if (w.left-- == 0)
-			return VB_DROP_DESC_CHAIN;
 		d = fetch(&w.table[i]);
 		if ((d.flags & VRING_DESC_F_INDIRECT) != 0) {
 			why = enter(&w, v, &d);

@@ -347,9 +347,10 @@ def test_enabled_by_half(stage: Stage, value: int) -> None:
     refused(stage, raw(Request.SET_VRING_ENABLE, struct.pack("<II", 0, value)))
 
 
+@STATES
 @pytest.mark.parametrize("base", [0x10000, 2**31, 2**32 - 1])
-def test_ring_base_beyond_16_bits(stage: Stage, base: int) -> None:
-    refused(stage, raw(Request.SET_VRING_BASE, struct.pack("<II", 0, base)))
+def test_ring_base_beyond_16_bits(stage: Stage, base: int, running: bool) -> None:
+    refused(stage, raw(Request.SET_VRING_BASE, struct.pack("<II", 0, base)), running=running)
 
 
 ADDRESSES: dict[str, Callable[[Guest], dict[str, int]]] = {

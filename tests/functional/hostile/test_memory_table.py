@@ -319,6 +319,7 @@ def test_memory_is_truncated_before_the_rings_start(stage: Stage) -> None:
 
 LOGS: dict[str, tuple[int, int]] = {
     "size_0": (0, 0),
+    "size_0_at_an_offset": (0, PAGE),
     "size_beyond_the_file": (2 * MEGA, 0),
     "offset_beyond_the_file": (MEGA, MEGA),
     "offset_and_size_beyond_the_file": (PAGE, MEGA - PAGE + 1),
