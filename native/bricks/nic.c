@@ -29,6 +29,7 @@
 
 #include "core/event.h"
 #include "core/graph.h"
+#include "core/loan.h"
 
 /* Flags that say how the mbuf is made; all others are the driver's findings. */
 #define OWN_FLAGS (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL)
@@ -101,6 +102,7 @@ static void nic_push(const struct vb_ctx *ctx, const struct vb_node *node, uint1
 		if (likely(m != NULL))
 			pkts[kept++] = m;
 	}
+	kept = vb_loans_end(row, pkts, kept);
 	if (kept > 0)
 		transmit(ctx, nic, row, pkts, kept);
 }

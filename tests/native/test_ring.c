@@ -48,7 +48,10 @@ static void write_frame(uint64_t gpa, uint32_t len)
 
 static uint16_t receive(void)
 {
-	return vhost_ring_receive(&g.ring, &g.v, &g.row, pkts, VB_BURST);
+	uint16_t n = vhost_ring_receive(&g.ring, &g.v, &g.row, pkts, VB_BURST);
+
+	vhost_ring_release(&g.ring, &g.v);
+	return n;
 }
 
 /* One frame of len bytes came, and is what write_frame() wrote. */
