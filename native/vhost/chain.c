@@ -87,7 +87,7 @@ enum vb_drop vhost_chain_walk(struct vhost_chain *c, struct vhost_pieces *p,
 	}
 }
 
-void vhost_chain_read(struct vhost_cursor *c, void *to, uint32_t len)
+void vhost_chain_gather(struct vhost_cursor *c, void *to, uint32_t len)
 {
 	uint8_t *out = to;
 
@@ -101,7 +101,7 @@ void vhost_chain_read(struct vhost_cursor *c, void *to, uint32_t len)
 	}
 }
 
-void vhost_chain_write(
+void vhost_chain_scatter(
 	struct vhost_cursor *c, const void *from, uint32_t len, const struct vhost_log *log)
 {
 	const uint8_t *in = from;

@@ -9,7 +9,9 @@
 #ifndef VHOST_CHAIN_H
 #define VHOST_CHAIN_H
 
+#include <rte_memcpy.h>
 #include <rte_prefetch.h>
+#include <string.h>
 
 #include "core/drop.h"
 #include "vhost/ring.h"
@@ -37,6 +39,7 @@ struct vhost_chain {
 };
 
 #define VHOST_CHAIN_OK VB_DROPS
+#define VHOST_SHORT 256
 
 static inline bool vhost_pieces_full(const struct vhost_pieces *p)
 {
@@ -68,25 +71,42 @@ enum vb_drop vhost_chain_walk(struct vhost_chain *c, struct vhost_pieces *p,
 static inline enum vb_drop vhost_chain_append(struct vhost_chain *c, struct vhost_pieces *p,
 	const struct vhost_vring *v, uint16_t head, bool writable)
 {
-	struct vring_desc d;
-	uint32_t here;
+	const volatile struct vring_desc *d = &v->desc[head];
+	uint32_t len, here;
+	uint16_t flags, next;
+	uint64_t gpa;
 	uint8_t *at;
 
 	if (unlikely(head >= v->size))
 		return VB_DROP_DESC_INDEX;
-	d = vhost_chain_fetch(&v->desc[head]);
+	gpa = d->addr;
+	len = d->len;
+	flags = d->flags;
+	next = d->next;
+	here = len;
+	at = vhost_memory_at(v->memory, gpa, &here);
 	/* Nearly always a chain is one buffer, and lies in one region. */
-	if (unlikely(d.flags != (writable ? VRING_DESC_F_WRITE : 0) || c->nb_pieces != 0 ||
-		     d.len == 0))
-		return vhost_chain_walk(c, p, v, d, writable);
-	here = d.len;
-	at = vhost_memory_at(v->memory, d.addr, &here);
-	if (unlikely(at == NULL || here != d.len))
-		return vhost_chain_walk(c, p, v, d, writable);
+	if (unlikely(flags != (writable ? VRING_DESC_F_WRITE : 0) || c->nb_pieces != 0 ||
+		     len == 0 || at == NULL || here != len))
+		return vhost_chain_walk(c, p, v,
+			(struct vring_desc){.addr = gpa, .len = len, .flags = flags, .next = next},
+			writable);
 	c->nb_pieces = 1;
-	c->bytes = here;
-	p->at[p->nb++] = (struct vhost_piece){.at = at, .gpa = d.addr, .len = here};
+	c->bytes = len;
+	p->at[p->nb++] = (struct vhost_piece){.at = at, .gpa = gpa, .len = len};
 	return VHOST_CHAIN_OK;
+}
+
+/* memcpy(), which for the lengths of short frames costs more to call than to do. */
+static inline void vhost_copy(uint8_t *to, const uint8_t *from, uint32_t len)
+{
+	if (unlikely(len < 16 || len > VHOST_SHORT)) {
+		memcpy(to, from, len);
+		return;
+	}
+	for (uint32_t i = 0; i + 16 < len; i += 16)
+		rte_mov16(to + i, from + i);
+	rte_mov16(to + len - 16, from + len - 16);
 }
 
 /* A place in a chain. */
@@ -115,11 +135,32 @@ static inline uint32_t vhost_cursor_step(struct vhost_cursor *c, uint32_t len)
 	return left;
 }
 
+/* vhost_chain_read() and vhost_chain_write() over several pieces. */
+void vhost_chain_gather(struct vhost_cursor *c, void *to, uint32_t len);
+void vhost_chain_scatter(
+	struct vhost_cursor *c, const void *from, uint32_t len, const struct vhost_log *log);
+
 /* Copy len bytes, which the chain has, from the cursor on, and move it on. */
-void vhost_chain_read(struct vhost_cursor *c, void *to, uint32_t len);
+static inline void vhost_chain_read(struct vhost_cursor *c, void *to, uint32_t len)
+{
+	const uint8_t *from = c->piece->at + c->offset;
+
+	if (likely(len <= c->piece->len - c->offset))
+		vhost_copy(to, from, vhost_cursor_step(c, len));
+	else
+		vhost_chain_gather(c, to, len);
+}
 
 /* The same the other way; log, if not NULL, is told. */
-void vhost_chain_write(
-	struct vhost_cursor *c, const void *from, uint32_t len, const struct vhost_log *log);
+static inline void vhost_chain_write(
+	struct vhost_cursor *c, const void *from, uint32_t len, const struct vhost_log *log)
+{
+	uint8_t *to = c->piece->at + c->offset;
+
+	if (likely(log == NULL && len <= c->piece->len - c->offset))
+		vhost_copy(to, from, vhost_cursor_step(c, len));
+	else
+		vhost_chain_scatter(c, from, len, log);
+}
 
 #endif

@@ -194,6 +194,17 @@ struct offer {
 	enum vb_drop why;
 };
 
+static void read_header(
+	const struct vhost_vring *v, struct vhost_cursor *at, struct virtio_net_hdr_mrg_rxbuf *hdr)
+{
+	if (likely(v->header_len == sizeof(*hdr) && at->piece->len > sizeof(*hdr))) {
+		memcpy(hdr, at->piece->at, sizeof(*hdr));
+		at->offset = sizeof(*hdr);
+		return;
+	}
+	vhost_chain_gather(at, hdr, v->header_len);
+}
+
 static enum vb_drop receive_one(const struct vhost_vring *v, const struct vhost_pieces *pieces,
 	const struct vhost_chain *chain, struct rte_mbuf *m)
 {
@@ -205,7 +216,7 @@ static enum vb_drop receive_one(const struct vhost_vring *v, const struct vhost_
 		return VB_DROP_HEADER_ONLY;
 	if (unlikely(chain->bytes - v->header_len > VHOST_FRAME_MAX))
 		return VB_DROP_FRAME_TOO_LONG;
-	vhost_chain_read(&at, &hdr, v->header_len);
+	read_header(v, &at, &hdr);
 	why = check_header(&hdr.hdr);
 	return why != VHOST_CHAIN_OK ? why : fill(m, &at, chain->bytes - v->header_len);
 }
@@ -367,15 +378,34 @@ static uint16_t make_plan(struct plan *plan, const struct vhost_vring *v, uint16
 	return i;
 }
 
+/* The header of a frame with nothing left to do.  In one piece it is made of two words:
+ * a copy of a struct would wait for its parts.
+ */
+static void write_header(const struct vhost_vring *v, struct vhost_cursor *at, uint16_t nb_buffers)
+{
+	const uint32_t end = rte_cpu_to_le_32((uint32_t)nb_buffers << 16);
+	struct virtio_net_hdr_mrg_rxbuf hdr = {.num_buffers = rte_cpu_to_le_16(nb_buffers)};
+
+	if (likely(v->log == NULL && v->header_len == sizeof(hdr) &&
+		    at->piece->len > sizeof(hdr))) {
+		memset(at->piece->at, 0, sizeof(hdr) - sizeof(end));
+		memcpy(at->piece->at + sizeof(hdr) - sizeof(end), &end, sizeof(end));
+		at->offset = sizeof(hdr);
+		return;
+	}
+	vhost_chain_scatter(at, &hdr, v->header_len, v->log);
+}
+
 static void write_frame(const struct vhost_vring *v, const struct plan *plan,
 	const struct room *room, const struct rte_mbuf *m)
 {
-	struct virtio_net_hdr_mrg_rxbuf hdr = {.num_buffers = room->nb_heads};
 	struct vhost_cursor at = vhost_cursor_at(&room->chain, &plan->pieces);
 
-	vhost_chain_write(&at, &hdr, v->header_len, v->log);
+	write_header(v, &at, room->nb_heads);
 	for (; m != NULL; m = m->next)
-		vhost_chain_write(&at, rte_pktmbuf_mtod(m, const void *), m->data_len, v->log);
+		if (likely(m->data_len > 0))
+			vhost_chain_write(
+				&at, rte_pktmbuf_mtod(m, const void *), m->data_len, v->log);
 }
 
 /* Hand the chains of room to the guest with len bytes in them. */

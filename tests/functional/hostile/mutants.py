@@ -538,15 +538,15 @@ MUTANTS = [
     # -- what is read twice may be two things
     Mutant(
         "vhost/chain.h",
-        ".at = at, .gpa = d.addr, .len = here};",
-        ".at = at, .gpa = d.addr,\n\t\t.len = vhost_chain_fetch(&v->desc[head]).len};",
+        ".at = at, .gpa = gpa, .len = len};",
+        ".at = at, .gpa = gpa,\n\t\t.len = vhost_chain_fetch(&v->desc[head]).len};",
         RACE + "[length]",
     ),
     Mutant(
         "vhost/chain.h",
-        ".at = at, .gpa = d.addr, .len = here};",
-        ".at = at + vhost_chain_fetch(&v->desc[head]).addr - d.addr,\n"
-        "\t\t.gpa = d.addr, .len = here};",
+        ".at = at, .gpa = gpa, .len = len};",
+        ".at = at + vhost_chain_fetch(&v->desc[head]).addr - gpa,\n"
+        "\t\t.gpa = gpa, .len = len};",
         RACE + "[address]",
     ),
     Mutant(
