@@ -10,7 +10,6 @@
 #define VHOST_CHAIN_H
 
 #include <rte_memcpy.h>
-#include <rte_prefetch.h>
 #include <string.h>
 
 #include "core/drop.h"

@@ -8,13 +8,21 @@
 #include <rte_prefetch.h>
 #include <string.h>
 
+#include "core/fetch.h"
 #include "core/loan.h"
 #include "core/pool.h"
 #include "vhost/call.h"
 #include "vhost/chain.h"
 
 /* A frame so long has all but its head lent, not copied. */
-#define LOAN_FROM 1024
+#define LOAN_FROM 1024u
+
+/* Of each chain of a burst so many bytes are fetched when it is walked: all that short
+ * frames have.  The rest is while the frame before it is copied, and of the longest ones
+ * no more than the cache has to spare.
+ */
+#define FETCHED 128u
+#define FETCH_MAX 2048u
 
 void vhost_ring_reset(struct vhost_ring *ring, uint16_t next)
 {
@@ -221,6 +229,15 @@ static enum vb_drop receive_one(const struct vhost_vring *v, const struct vhost_
 	return why != VHOST_CHAIN_OK ? why : fill(m, &at, chain->bytes - v->header_len);
 }
 
+/* Have what will be copied next into an mbuf on its way, but for what walk() has. */
+static inline void fetch_head(const struct vhost_chain *chain, const struct vhost_pieces *pieces)
+{
+	const struct vhost_piece *piece = &pieces->at[chain->first];
+
+	if (chain->bytes > FETCHED && chain->nb_pieces > 0)
+		vb_fetch(piece->at, FETCHED, RTE_MIN(piece->len, LOAN_FROM));
+}
+
 /* Walk up to n chains, and have what they name on its way; returns how many. */
 static uint16_t walk(const struct vhost_ring *ring, const struct vhost_vring *v,
 	struct offer *offers, struct vhost_pieces *pieces, uint16_t n)
@@ -238,10 +255,7 @@ static uint16_t walk(const struct vhost_ring *ring, const struct vhost_vring *v,
 		vhost_chain_begin(&o->chain, pieces);
 		o->why = vhost_chain_append(&o->chain, pieces, v, o->head, false);
 		if (likely(o->chain.nb_pieces > 0)) {
-			const uint8_t *at = pieces->at[o->chain.first].at;
-
-			rte_prefetch0(at);
-			rte_prefetch0(at + RTE_CACHE_LINE_SIZE);
+			vb_fetch(pieces->at[o->chain.first].at, 0, FETCHED);
 		}
 	}
 	return i;
@@ -271,6 +285,8 @@ uint16_t vhost_ring_receive(struct vhost_ring *ring, const struct vhost_vring *v
 	for (uint16_t i = 0; i < count; i++) {
 		struct offer *o = &offers[i];
 
+		if (i + 1 < count)
+			fetch_head(&offers[i + 1].chain, &pieces);
 		if (likely(o->why == VHOST_CHAIN_OK))
 			o->why = receive_one(v, &pieces, &o->chain, fresh[i]);
 		use(v, ring->next + i, o->head, 0);
@@ -369,10 +385,7 @@ static uint16_t make_plan(struct plan *plan, const struct vhost_vring *v, uint16
 		if (!find_room(plan, room, v, number, v->header_len + pkts[i]->pkt_len))
 			break;
 		if (likely(room->chain.nb_pieces > 0)) {
-			const uint8_t *at = plan->pieces.at[room->chain.first].at;
-
-			rte_prefetch0_write(at);
-			rte_prefetch0_write(at + RTE_CACHE_LINE_SIZE);
+			vb_fetch_to_write(plan->pieces.at[room->chain.first].at, 0, FETCHED);
 		}
 	}
 	return i;
@@ -420,6 +433,20 @@ static void use_room(const struct vhost_vring *v, const struct plan *plan, const
 	}
 }
 
+/* Have what a longer frame is copied from and to on its way, but for what the plan has. */
+static inline void fetch_frame(
+	const struct plan *plan, const struct room *room, const struct rte_mbuf *m)
+{
+	const struct vhost_piece *piece = &plan->pieces.at[room->chain.first];
+
+	if (m->pkt_len <= FETCHED || room->chain.nb_pieces == 0)
+		return;
+	vb_fetch_to_write(piece->at, FETCHED, RTE_MIN(RTE_MIN(piece->len, m->pkt_len), FETCH_MAX));
+	if (vb_is_lent(m))
+		vb_fetch(rte_pktmbuf_mtod(m->next, const uint8_t *), 0,
+			RTE_MIN(m->next->data_len, FETCH_MAX));
+}
+
 /* Carry a plan out for n frames; the chains of the others stay. */
 static void carry_out(struct vhost_ring *ring, const struct vhost_vring *v,
 	struct vb_counters *row, const struct plan *plan, struct rte_mbuf **pkts, uint16_t n)
@@ -431,6 +458,8 @@ static void carry_out(struct vhost_ring *ring, const struct vhost_vring *v,
 		const struct room *room = &plan->rooms[i];
 		uint32_t len = 0;
 
+		if (i + 1 < n)
+			fetch_frame(plan, room + 1, pkts[i + 1]);
 		if (likely(room->why == VHOST_CHAIN_OK)) {
 			write_frame(v, plan, room, pkts[i]);
 			len = v->header_len + pkts[i]->pkt_len;
