@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel tells of cores and threads: who had how much of them."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds up to now: on the clock, stolen by the hypervisor, and of the watched threads."""
+
+    wall_s: float
+    stolen_s: float
+    worker_s: float
+    generator_s: float
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each had of its core between two samples; *stolen* is of all cores together."""
+
+    worker: float
+    generator: float
+    stolen: float
+
+    @classmethod
+    def between(cls, before: Sample, after: Sample) -> "Share":
+        wall = after.wall_s - before.wall_s
+        return cls(
+            worker=(after.worker_s - before.worker_s) / wall,
+            generator=(after.generator_s - before.generator_s) / wall,
+            stolen=(after.stolen_s - before.stolen_s) / wall,
+        )
+
+
+def sample(worker_pid: int, worker_core: int, generator_pid: int) -> Sample:
+    return Sample(
+        wall_s=time.monotonic(),
+        stolen_s=stolen_s(),
+        worker_s=sum(run_s(worker_pid, tid) for tid in pinned(worker_pid, worker_core)),
+        generator_s=run_s(generator_pid, generator_pid),
+    )
+
+
+def stolen_s() -> float:
+    """Return what the hypervisor has taken from all cores."""
+    ticks = [
+        int(line.split()[8])
+        for line in (PROC / "stat").read_text().splitlines()
+        if line.startswith("cpu") and not line.startswith("cpu ")
+    ]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def run_s(pid: int, tid: int) -> float:
+    """Return the seconds that a thread has run."""
+    return int((PROC / f"{pid}/task/{tid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def pinned(pid: int, core: int) -> list[int]:
+    """Return the threads of a process that may run on *core* only."""
+    found = []
+    for task in (PROC / f"{pid}/task").iterdir():
+        status = (task / "status").read_text()
+        if f"\nCpus_allowed_list:\t{core}\n" in status:
+            found.append(int(task.name))
+    return found
+
+
+def cpu_s(pid: int) -> float:
+    """Return the seconds that all threads of a process have run."""
+    return sum(run_s(pid, int(task.name)) for task in (PROC / f"{pid}/task").iterdir())
+
+
+def own_kb(pid: int) -> int:
+    """Return the memory that is a process's alone: guests' memory, which is theirs too, is not."""
+    for line in (PROC / f"{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Private_Dirty:"):
+            return int(line.split()[1])
+    raise ValueError("no Private_Dirty in smaps_rollup")
