@@ -26,7 +26,8 @@ from bench import figures, generator, machine
 from bench.crowd import Crowd
 from bench.figures import Round, Scenario
 from bench.generator import Generator
-from bench.systems import SYSTEMS, Missing, Place, System
+from bench.peers import NoPeer
+from bench.systems import SYSTEMS, Place, System
 from bench.talk import TalkError
 from tools.lab.stand import work_dir
 
@@ -37,9 +38,10 @@ GENERATOR_CORE, WORKER_CORE = 0, 1
 SETTLE_S = 0.2
 """After a start of traffic, until caches and rings are as they will be."""
 
-QUICK = (Scenario(64), Scenario(1518))
+QUICK = tuple(Scenario(frame, fresh=fresh) for fresh in (False, True) for frame in (64, 1518))
 SCENARIOS = (
-    *(Scenario(frame, both=both) for frame in (64, 512, 1518) for both in (False, True)),
+    *(Scenario(frame, both=both) for both in (False, True) for frame in (64, 512, 1518)),
+    *(Scenario(frame, fresh=True) for frame in (64, 512, 1518)),
     Scenario(64, flows=64),
     Scenario(64, flows=64, queues=4),
     Scenario(1518, flows=64, queues=4),
@@ -91,8 +93,12 @@ class Bench:
             s for s in stands if figures.wants_more(rounds[s.system.name], self._rounds)
         ]:
             for stand in behind:
-                rounds[stand.system.name].append(self._round(stand, scenario))
-        return [figures.row(name, scenario, had) for name, had in rounds.items()]
+                try:
+                    rounds[stand.system.name].append(self._round(stand, scenario))
+                except (TalkError, OSError) as error:
+                    self._note_missing(stand.system.name, scenario.ports, str(error))
+                    stands.remove(stand)
+        return [figures.row(name, scenario, had) for name, had in rounds.items() if had]
 
     def _round(self, stand: Stand, scenario: Scenario) -> Round:
         with stand.awake():
@@ -115,7 +121,7 @@ class Bench:
                 own = contextlib.ExitStack()
                 try:
                     stands.append(start(own, directory / name, name, queues, ports))
-                except (Missing, TalkError) as error:
+                except (NoPeer, TalkError) as error:
                     own.close()
                     self._note_missing(name, ports, str(error))
                 else:
@@ -134,7 +140,7 @@ def start(
     """Start a system with its VMs, and freeze it."""
     cls = SYSTEMS[name]
     if ports > cls.max_ports:
-        raise Missing(f"it can have {cls.max_ports} ports at most")
+        raise NoPeer(f"it can have {cls.max_ports} ports at most")
     directory.mkdir()
     sockets = tuple(directory / f"p{i}" for i in range(ports))
     if ports > BUSY_PORTS:
@@ -155,7 +161,7 @@ def start(
 def one_round(stand: Stand, scenario: Scenario, seconds: float) -> Round:
     system, vms = stand.system, stand.vms
     pids = (system.worker_pid, WORKER_CORE, vms.process.pid)
-    vms.start(frame=scenario.frame, flows=scenario.flows, both=scenario.both)
+    vms.start(frame=scenario.frame, flows=scenario.flows, both=scenario.both, fresh=scenario.fresh)
     time.sleep(SETTLE_S)
     system.measure()
     before, had = vms.counters(), machine.sample(*pids)

@@ -98,9 +98,9 @@ class Generator:
         """Wait until both VMs are connected."""
         self.tsc_hz = float(self.process.wait_ready()["tsc_hz"])
 
-    def start(self, *, frame: int, flows: int, both: bool) -> None:
-        """Send from now on."""
-        self.process.ask(f"traffic {frame} {flows} {both:d}")
+    def start(self, *, frame: int, flows: int, both: bool, fresh: bool) -> None:
+        """Send from now on; for *fresh* see the C file."""
+        self.process.ask(f"traffic {frame} {flows} {both:d} {fresh:d}")
 
     def stop(self) -> None:
         self.process.ask("stop")

@@ -6,21 +6,21 @@ the first VM sends to the second one and back.
 """
 
 import abc
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from bench import peers
 from bench.generator import EAL, NATIVE
-from bench.talk import Process
+from bench.talk import DEADLINE_S, Process
 
 MEMORY_MB = 256
 MBUFS = 16384
-
-
-class Missing(Exception):
-    """A system cannot be run here; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class System(abc.ABC):
     def start(self) -> None:
         """Start it without waiting for VMs.
 
-        :raises Missing: it cannot be had.
+        :raises peers.NoPeer: it cannot be had.
         """
 
     @abc.abstractmethod
@@ -171,4 +171,192 @@ class Library(Counting):
         ]
 
 
-SYSTEMS: dict[str, type[System]] = {cls.name: cls for cls in (Brick, Library)}
+ETHPORTS_MAX = 32
+"""``RTE_MAX_ETHPORTS`` of Debian's DPDK: those who serve VMs by ethdev ports have no more."""
+
+
+class Testpmd(System):
+    name = "testpmd"
+    text = "dpdk-testpmd --forward-mode=io between two net_vhost ports"
+    max_ports = ETHPORTS_MAX
+
+    END = ("no-such-command", b"Command not found")
+    """What is said after each command, and its answer: then the command's own is complete."""
+
+    CYCLES = re.compile(r"CPU cycles/packet=([\d.]+) \((?:busy|total) cycles=(\d+) /")
+
+    def start(self) -> None:
+        where = self.place
+        program = peers.have(["dpdk-dev"]) / "usr/bin/dpdk-testpmd"
+        devices = [
+            f"--vdev=net_vhost{i},iface={path},client=1,queues={where.queues}"
+            for i, path in enumerate(where.sockets)
+        ]
+        self.processes.append(
+            Process(
+                [
+                    # What it prints would stay in its buffer, a pipe being no terminal.
+                    *("stdbuf", "--output=L"),
+                    program,
+                    *self._eal(),
+                    *devices,
+                    "--",
+                    "--interactive",
+                    "--auto-start",
+                    "--forward-mode=io",
+                    "--nb-cores=1",
+                    f"--rxq={where.queues}",
+                    f"--txq={where.queues}",
+                    "--burst=32",
+                    "--record-core-cycles",
+                    f"--total-num-mbufs={MBUFS}",
+                    "--disable-link-check",
+                    "--no-mlockall",
+                    "--no-numa",
+                ],
+                self._log(),
+                cores=(where.control_core, where.worker_core),
+            )
+        )
+        self._tell("show port summary all")
+
+    def measure(self) -> None:
+        self._tell("clear fwd stats all")
+
+    def read(self) -> Cost:
+        found = self.CYCLES.search(self._tell("show fwd stats all"))
+        if found is None:
+            raise self.processes[0].error("no cycles among its figures")
+        return Cost(mean=float(found[1]), median=None, busy_cycles=float(found[2]), full=None)
+
+    def _tell(self, command: str) -> str:
+        words, answer = self.END
+        self.processes[0].say(f"{command}\n{words}")
+        return self.processes[0].hear(answer)
+
+
+class OpenVSwitch(System):
+    name = "ovs"
+    text = "Open vSwitch with DPDK: a flow for each direction between dpdkvhostuserclient ports"
+    max_ports = ETHPORTS_MAX
+
+    PACKAGES = ("openvswitch-switch-dpdk", "openvswitch-switch", "openvswitch-common")
+    MEMORY_MB = 512
+    """Each port has a pool of its own there."""
+
+    CYCLES = re.compile(
+        r"processing cycles: (\d+) .*avg processing cycles per packet: ([\d.]+) ", re.DOTALL
+    )
+
+    def start(self) -> None:
+        root = self._root = peers.have(self.PACKAGES)
+        where = self.place
+        database = where.directory / "conf.db"
+        schema = root / "usr/share/openvswitch/vswitch.ovsschema"
+        self._run("usr/bin/ovsdb-tool", "create", database, schema)
+        self._spawn("usr/sbin/ovsdb-server", database, f"--remote=p{self._remote}")
+        self._configure()
+        self._spawn("usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk", self._remote)
+        self._make_bridge()
+
+    def measure(self) -> None:
+        self._appctl("dpif-netdev/pmd-stats-clear")
+
+    def read(self) -> Cost:
+        told = self._appctl("dpif-netdev/pmd-stats-show")
+        found = self.CYCLES.search(told)
+        if found is None:
+            raise self.processes[-1].error(f"no cycles in {told!r}")
+        return Cost(mean=float(found[2]), median=None, busy_cycles=float(found[1]), full=None)
+
+    @property
+    def _remote(self) -> str:
+        return f"unix:{self.place.directory}/db"
+
+    def _configure(self) -> None:
+        """Write down what the switch begins with."""
+        where = self.place
+        words = [
+            *EAL,
+            # Implied by --no-huge; but said, or the switch asks for the opposite.
+            "--legacy-mem",
+            f"--file-prefix={where.directory.name}",
+            "-m",
+            str(self.MEMORY_MB),
+        ]
+        options = {
+            "dpdk-init": "true",
+            "dpdk-lcore-mask": hex(1 << where.control_core),
+            "pmd-cpu-mask": hex(1 << where.worker_core),
+            # Or it wants 262144 packet buffers.
+            "per-port-memory": "true",
+            "dpdk-extra": " ".join(words),
+        }
+        settings = [f'other_config:{key}="{value}"' for key, value in options.items()]
+        self._vsctl("--no-wait", "init")
+        self._vsctl("--no-wait", "set", "Open_vSwitch", ".", *settings)
+
+    def _make_bridge(self) -> None:
+        bridge = f"vbf{os.getpid()}"
+        words = ["add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev"]
+        for i, path in enumerate(self.place.sockets):
+            words += ["--", "add-port", bridge, f"p{i}", "--", "set", "Interface", f"p{i}"]
+            words += ["type=dpdkvhostuserclient", f"ofport_request={i + 1}"]
+            words += [f"options:vhost-server-path={path}"]
+        self._vsctl(*words)
+        # NORMAL would flood to the bridge's own interface until it has learned.
+        self._run("usr/bin/ovs-ofctl", "del-flows", bridge)
+        for one, other in ((1, 2), (2, 1)):
+            self._run("usr/bin/ovs-ofctl", "add-flow", bridge, f"in_port={one},actions={other}")
+
+    # -- its programs
+
+    def _env(self) -> dict[str, str]:
+        directory = str(self.place.directory)
+        return os.environ | {"OVS_RUNDIR": directory, "OVS_LOGDIR": directory}
+
+    def _spawn(self, program: str, *args: str | Path) -> None:
+        path = self._root / program
+        control = self.place.directory / f"{path.name}.ctl"
+        self.processes.append(
+            Process(
+                [path, *args, f"--unixctl={control}"],
+                self.place.directory / f"{path.name}.log",
+                cores=(self.place.control_core, self.place.worker_core),
+                talks=False,
+                env=self._env(),
+            )
+        )
+
+    def _vsctl(self, *args: str) -> None:
+        # It tries again until the server is there, and waits until the switch has done it.
+        self._run("usr/bin/ovs-vsctl", f"--db={self._remote}", "--retry", "--timeout=20", *args)
+
+    def _appctl(self, *args: str) -> str:
+        control = self.place.directory / "ovs-vswitchd-dpdk.ctl"
+        return self._run("usr/bin/ovs-appctl", f"--target={control}", *args)
+
+    def _run(self, program: str, *args: str | Path) -> str:
+        try:
+            done = subprocess.run(
+                [self._root / program, *args],
+                env=self._env(),
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE_S,
+            )
+        except subprocess.CalledProcessError as error:
+            raise self._trouble(program, error.stderr) from None
+        except subprocess.TimeoutExpired:
+            raise self._trouble(program, "hangs") from None
+        return done.stdout
+
+    def _trouble(self, program: str, what: str) -> Exception:
+        said = f"{Path(program).name}: {what.strip()}"
+        return self.processes[-1].error(said) if self.processes else peers.NoPeer(said)
+
+
+SYSTEMS: dict[str, type[System]] = {
+    cls.name: cls for cls in (Brick, Library, Testpmd, OpenVSwitch)
+}

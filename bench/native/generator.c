@@ -11,12 +11,16 @@
  * reference count would make the driver put the virtio header into a descriptor of its own,
  * which guests do not.)  Received frames are freed in bulk, unread.
  *
+ * So frames lie in the worker's own cache, and copying them is nearly free.  A guest that
+ * does something with its frames has them in the cache of its own core: "fresh" frames are
+ * written to, once in each cache line, before they are sent, and read so when received.
+ *
  * The main thread polls; another one does what lines on stdin say, and answers each by
  * a line of JSON:
- *   traffic FRAME FLOWS BOTH   send frames of so many bytes, from a to b or both ways
- *   stop                       send no more, and sleep
- *   counters                   frames sent and received, by port, since the start
- *   latency COUNT GAP_US       one frame at a time from a to b: how long it is on its way
+ *   traffic FRAME FLOWS BOTH FRESH   send frames of so many bytes, from a to b or both ways
+ *   stop                             send no more, and sleep
+ *   counters                         frames sent and received, by port, since the start
+ *   latency COUNT GAP_US             one frame at a time from a to b: how long it takes
  * A flow is a UDP source port, and belongs to one queue pair.
  */
 #include <rte_cycles.h>
@@ -40,6 +44,7 @@
 #define FRAME_MAX 1518
 #define LATENCY_MAX 100000
 #define LOST_US 100000 /* a frame that takes longer */
+#define TOUCH_AT 48    /* of each cache line: beyond the headers */
 
 struct frames {
 	uint16_t port, queue; /* what they are for */
@@ -53,7 +58,7 @@ static uint16_t nb_queues;
 /* What the polling thread shall do: written under "wanted", which it takes over. */
 enum work { WORK_REST, WORK_TRAFFIC, WORK_LATENCY };
 static uint32_t wanted, doing; /* atomic; enum work */
-static bool both_ways;
+static bool both_ways, fresh;
 static uint32_t nb_flows;
 static uint64_t sent[PORTS], received[PORTS]; /* atomic */
 
@@ -61,6 +66,24 @@ static double latencies_us[LATENCY_MAX];
 static uint32_t latency_count, latency_gap_us, latency_lost;
 
 /* ---- the polling thread ---- */
+
+static void write_all(struct rte_mbuf **pkts, uint16_t n)
+{
+	static uint64_t number;
+
+	for (uint16_t i = 0; i < n; i++, number++)
+		for (uint32_t at = TOUCH_AT; at + sizeof(number) <= pkts[i]->data_len;
+			at += RTE_CACHE_LINE_SIZE)
+			*rte_pktmbuf_mtod_offset(pkts[i], uint64_t *, at) = number;
+}
+
+static void read_all(struct rte_mbuf **pkts, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++)
+		for (uint32_t at = TOUCH_AT; at + sizeof(uint64_t) <= pkts[i]->data_len;
+			at += RTE_CACHE_LINE_SIZE)
+			(void)*rte_pktmbuf_mtod_offset(pkts[i], volatile uint64_t *, at);
+}
 
 static uint32_t receive(uint16_t port)
 {
@@ -70,8 +93,11 @@ static uint32_t receive(uint16_t port)
 		struct rte_mbuf *pkts[BURST];
 		uint16_t n = rte_eth_rx_burst(port, queue, pkts, BURST);
 
-		if (n > 0)
-			rte_pktmbuf_free_bulk(pkts, n);
+		if (n == 0)
+			continue;
+		if (fresh)
+			read_all(pkts, n);
+		rte_pktmbuf_free_bulk(pkts, n);
 		total += n;
 	}
 	vb_count(&received[port], total);
@@ -86,6 +112,8 @@ static uint16_t transmit(uint16_t port, uint16_t queue, uint16_t n)
 
 	if (rte_mempool_get_bulk(pool, (void **)pkts, n) != 0)
 		return 0;
+	if (fresh)
+		write_all(pkts, n);
 	took = rte_eth_tx_burst(port, queue, pkts, n);
 	if (took < n)
 		rte_mempool_put_bulk(pool, (void **)&pkts[took], n - took);
@@ -265,14 +293,15 @@ static void tell_counters(void)
 
 static void obey_line(const char *line)
 {
-	unsigned int first, second, third;
+	unsigned int first, second, third, fourth;
 
-	if (sscanf(line, "traffic %u %u %u", &first, &second, &third) == 3 && first >= FRAME_MIN &&
-		first <= FRAME_MAX && second >= 1) {
+	if (sscanf(line, "traffic %u %u %u %u", &first, &second, &third, &fourth) == 4 &&
+		first >= FRAME_MIN && first <= FRAME_MAX && second >= 1) {
 		set_work(WORK_REST);
 		fill_all(first, second);
 		nb_flows = second;
 		both_ways = third;
+		fresh = fourth;
 		set_work(WORK_TRAFFIC);
 		printf("{}\n");
 	} else if (sscanf(line, "latency %u %u", &first, &second) == 2 && first >= 1 &&
