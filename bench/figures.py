@@ -4,7 +4,7 @@
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from bench.machine import Share
 
@@ -67,16 +67,37 @@ class Round:
     @property
     def disturbed(self) -> str:
         """Why it does not count, or empty."""
-        if self.share.stolen > STOLEN_MAX:
-            return f"{self.share.stolen:.1%} of the time was stolen"
-        if self.share.worker < SHARE_MIN:
-            return f"the worker had {self.share.worker:.0%} of its core"
-        if self.share.generator < SHARE_MIN:
-            return f"the generator had {self.share.generator:.0%} of its core"
-        return ""
+        return disturbed(self.share)
+
+    def __str__(self) -> str:
+        return (
+            f"{number(self.median, '{:.0f}'):>6} median {self.mean:>7.1f} mean "
+            f"{self.mpps:>6.2f} Mpps"
+        )
 
 
-def wants_more(rounds: Sequence[Round], wanted: int) -> bool:
+class Judged(Protocol):
+    """A measurement that may not count."""
+
+    @property
+    def disturbed(self) -> str: ...
+
+
+def disturbed(share: Share, *, worker: bool = True) -> str:
+    """Return why a measurement does not count, or empty.
+
+    :param worker: whether a worker that did not run is a reason.
+    """
+    if share.stolen > STOLEN_MAX:
+        return f"{share.stolen:.1%} of the time was stolen"
+    if worker and share.worker < SHARE_MIN:
+        return f"the worker had {share.worker:.0%} of its core"
+    if share.generator < SHARE_MIN:
+        return f"the generator had {share.generator:.0%} of its core"
+    return ""
+
+
+def wants_more(rounds: Sequence[Judged], wanted: int) -> bool:
     """Whether to measure once more: twice the wanted rounds are tried at most."""
     good = sum(not r.disturbed for r in rounds)
     return good < wanted and len(rounds) < 2 * wanted
@@ -136,9 +157,9 @@ def add_ratios(rows: Sequence[dict[str, Any]]) -> None:
         library = libraries.get(tuple(made[k] for k in SAME))
         by = "median" if made["cycles_per_packet_median"] is not None else "mean"
         key = f"cycles_per_packet_{by}"
-        usable = library is not None and library[key]
-        made["ratio_to_library"] = round(made[key] / library[key], 3) if usable else None
-        made["ratio_of"] = by if usable else None
+        limit = library[key] if library else None
+        made["ratio_to_library"] = round(made[key] / limit, 3) if limit else None
+        made["ratio_of"] = by if limit else None
 
 
 # ---- the table

@@ -11,32 +11,40 @@ and repeated.
 import argparse
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import figures, generator, machine
+from bench import figures, generator, machine, picture, quiet
 from bench.crowd import Crowd
-from bench.figures import Round, Scenario
+from bench.figures import Scenario
 from bench.generator import Generator
 from bench.peers import NoPeer
+from bench.quiet import PAUSES, LatencyRound, Pause
 from bench.systems import SYSTEMS, Place, System
 from bench.talk import TalkError
+from tests.functional.daemon import DaemonFailed
 from tools.lab.stand import work_dir
 
 RESULTS = Path(__file__).parent / "results" / "forward.json"
+PICTURE = Path(__file__).parent.parent / "doc" / "source" / "_static" / "forward.svg"
+PARTLY = "or beside this file if not all is measured"
 
 GENERATOR_CORE, WORKER_CORE = 0, 1
 
 SETTLE_S = 0.2
 """After a start of traffic, until caches and rings are as they will be."""
+
+BUSY_PORTS, MANY_PORTS = 2, 64
 
 QUICK = tuple(Scenario(frame, fresh=fresh) for fresh in (False, True) for frame in (64, 1518))
 SCENARIOS = (
@@ -45,10 +53,8 @@ SCENARIOS = (
     Scenario(64, flows=64),
     Scenario(64, flows=64, queues=4),
     Scenario(1518, flows=64, queues=4),
-    Scenario(64, ports=64),
+    Scenario(64, ports=MANY_PORTS),
 )
-
-BUSY_PORTS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +75,14 @@ class Stand:
             self.system.freeze()
 
 
+Round = TypeVar("Round", bound=figures.Judged)
+
+
 class Bench:
-    """Measures systems by turns, in one shape of queues and ports.
+    """Measures systems by turns, in one shape of queues and ports after the other.
 
     :ivar missing: the reasons of those that cannot be run, by name.
+    :ivar held_kb: memory that each held, by name and by number of ports.
     """
 
     def __init__(self, systems: Sequence[str], rounds: int, seconds: float) -> None:
@@ -80,40 +90,11 @@ class Bench:
         self._rounds = rounds
         self._seconds = seconds
         self.missing: dict[str, str] = {}
-
-    def measure(self, scenarios: Sequence[Scenario]) -> list[dict[str, Any]]:
-        """Return a row for each scenario and system; all have the same queues and ports."""
-        with self._stands(scenarios[0].queues, scenarios[0].ports) as stands:
-            return [row for s in scenarios for row in self._by_turns(stands, s)]
-
-    def _by_turns(self, stands: list[Stand], scenario: Scenario) -> list[dict[str, Any]]:
-        print(f"{scenario}:", flush=True)
-        rounds: dict[str, list[Round]] = {stand.system.name: [] for stand in stands}
-        while behind := [
-            s for s in stands if figures.wants_more(rounds[s.system.name], self._rounds)
-        ]:
-            for stand in behind:
-                try:
-                    rounds[stand.system.name].append(self._round(stand, scenario))
-                except (TalkError, OSError) as error:
-                    self._note_missing(stand.system.name, scenario.ports, str(error))
-                    stands.remove(stand)
-        return [figures.row(name, scenario, had) for name, had in rounds.items() if had]
-
-    def _round(self, stand: Stand, scenario: Scenario) -> Round:
-        with stand.awake():
-            made = one_round(stand, scenario, self._seconds)
-        print(
-            f"  {stand.system.name:<9}"
-            f"{figures.number(made.median, '{:.0f}'):>8}{made.mean:>9.1f} cycles"
-            f"{made.mpps:>8.2f} Mpps"
-            + (f"  thrown away: {made.disturbed}" if made.disturbed else ""),
-            flush=True,
-        )
-        return made
+        self.held_kb: dict[str, dict[int, int]] = {}
 
     @contextlib.contextmanager
-    def _stands(self, queues: int, ports: int) -> Iterator[list[Stand]]:
+    def stands(self, queues: int, ports: int) -> Iterator[list[Stand]]:
+        """Have all systems ready, but those that cannot be run."""
         with contextlib.ExitStack() as stack:
             directory = stack.enter_context(work_dir("vb-fwd"))
             stands = []
@@ -126,7 +107,59 @@ class Bench:
                     self._note_missing(name, ports, str(error))
                 else:
                     stack.push(own)
+            for stand in stands:
+                held = machine.own_kb(stand.system.worker_pid)
+                self.held_kb.setdefault(stand.system.name, {}).setdefault(ports, held)
             yield stands
+
+    def forward(self, stands: list[Stand], scenario: Scenario) -> list[dict[str, Any]]:
+        """Return a row for each system."""
+        had = self._by_turns(
+            stands, str(scenario), lambda stand: one_round(stand, scenario, self._seconds)
+        )
+        return [figures.row(name, scenario, rounds) for name, rounds in had.items()]
+
+    def latency(self, stands: list[Stand], pause: Pause) -> list[dict[str, Any]]:
+        """Return a row for each system."""
+        had = self._by_turns(
+            stands,
+            f"single frames, {pause.gap_us} us apart",
+            lambda stand: latency_round(stand, pause),
+        )
+        return [quiet.latency_row(name, pause, rounds) for name, rounds in had.items()]
+
+    def idle(self, stands: list[Stand]) -> list[dict[str, Any]]:
+        """Return a row for each system."""
+        rows = []
+        for stand in stands:
+            with stand.awake():
+                pids = [process.pid for process in stand.system.processes]
+                ports = len(stand.system.place.sockets)
+                rows.append(quiet.idle_row(stand.system.name, ports, pids))
+        return rows
+
+    def _by_turns(
+        self, stands: list[Stand], what: str, measure: Callable[[Stand], Round]
+    ) -> dict[str, list[Round]]:
+        """Measure each until it has enough rounds; one that fails leaves *stands*."""
+        print(f"{what}:", flush=True)
+        rounds: dict[str, list[Round]] = {stand.system.name: [] for stand in stands}
+        while behind := [
+            s for s in stands if figures.wants_more(rounds[s.system.name], self._rounds)
+        ]:
+            for stand in behind:
+                name = stand.system.name
+                try:
+                    with stand.awake():
+                        made = measure(stand)
+                except (NoPeer, TalkError, OSError) as error:
+                    self._note_missing(name, len(stand.system.place.sockets), str(error))
+                    stands.remove(stand)
+                    continue
+                rounds[name].append(made)
+                thrown = f"  thrown away: {made.disturbed}" if made.disturbed else ""
+                print(f"  {name:<9}{made}{thrown}", flush=True)
+        return {name: had for name, had in rounds.items() if had}
 
     def _note_missing(self, name: str, ports: int, reason: str) -> None:
         what = name if ports == BUSY_PORTS else f"{name}, {ports} ports"
@@ -143,8 +176,7 @@ def start(
         raise NoPeer(f"it can have {cls.max_ports} ports at most")
     directory.mkdir()
     sockets = tuple(directory / f"p{i}" for i in range(ports))
-    if ports > BUSY_PORTS:
-        stack.enter_context(Crowd({str(path): "client" for path in sockets[BUSY_PORTS:]}))
+    crowd = stack.enter_context(Crowd({str(p): "client" for p in sockets[BUSY_PORTS:]}))
     vms = stack.enter_context(
         Generator(directory, sockets[:BUSY_PORTS], queues=queues, core=GENERATOR_CORE)
     )
@@ -152,26 +184,36 @@ def start(
     stack.callback(system.end)
     system.start()
     vms.wait_ready()
+    crowd.wait_connected()
     stand = Stand(system, vms)
     with stand.awake():
         pass
     return stand
 
 
-def one_round(stand: Stand, scenario: Scenario, seconds: float) -> Round:
+def sample(stand: Stand) -> machine.Sample:
+    return machine.sample(stand.system.worker_pid, WORKER_CORE, stand.vms.process.pid)
+
+
+def latency_round(stand: Stand, pause: Pause) -> LatencyRound:
+    had = sample(stand)
+    latency = stand.vms.latency(pause.count, pause.gap_us)
+    return LatencyRound(latency, machine.Share.between(had, sample(stand)))
+
+
+def one_round(stand: Stand, scenario: Scenario, seconds: float) -> figures.Round:
     system, vms = stand.system, stand.vms
-    pids = (system.worker_pid, WORKER_CORE, vms.process.pid)
     vms.start(frame=scenario.frame, flows=scenario.flows, both=scenario.both, fresh=scenario.fresh)
     time.sleep(SETTLE_S)
     system.measure()
-    before, had = vms.counters(), machine.sample(*pids)
+    before, had = vms.counters(), sample(stand)
     time.sleep(seconds)
-    after, has = vms.counters(), machine.sample(*pids)
+    after, has = vms.counters(), sample(stand)
     cost = system.read()
     vms.stop()
     wall_s = after.time_s - before.time_s
     received = after.received - before.received
-    return Round(
+    return figures.Round(
         mean=cost.mean,
         median=cost.median,
         mpps=received / wall_s / 1e6,
@@ -205,10 +247,14 @@ def arguments() -> argparse.Namespace:
         metavar="S",
         help="of a round; default: %(default)s",
     )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", default=RESULTS, help="default: %(default)s"
-    )
-    return parser.parse_args()
+    parser.add_argument("--json", type=Path, metavar="FILE", help=f"default: {RESULTS}, {PARTLY}")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help=f"default: {PICTURE}, {PARTLY}")
+    options = parser.parse_args()
+    options.whole = not (options.quick or options.system or options.frame)
+    here = Path(__file__)
+    options.json = options.json or (RESULTS if options.whole else here.with_suffix(".json"))
+    options.svg = options.svg or (PICTURE if options.whole else here.with_suffix(".svg"))
+    return options
 
 
 def describe() -> dict[str, Any]:
@@ -219,6 +265,9 @@ def describe() -> dict[str, Any]:
         "cpu": model,
         "cpus": os.cpu_count(),
         "kernel": platform.release(),
+        "dpdk": subprocess.run(
+            ["pkg-config", "--modversion", "libdpdk"], check=True, capture_output=True, text=True
+        ).stdout.strip(),
         "hugepages": False,
         "load_1min_before": os.getloadavg()[0],
         "ring_size": generator.RING_SIZE,
@@ -227,29 +276,69 @@ def describe() -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    options = arguments()
-    # Everything but the workers, and what we start has to say so.
-    os.sched_setaffinity(0, {GENERATOR_CORE})
-    generator.build()
-    host = describe()
-    chosen = [
-        s
-        for s in (QUICK if options.quick else SCENARIOS)
-        if options.frame is None or s.frame in options.frame
-    ]
-    bench = Bench(options.system or list(SYSTEMS), options.rounds, options.seconds)
+def measure(bench: Bench, chosen: Sequence[Scenario], quietly: bool) -> list[dict[str, Any]]:
+    """Return all rows, those of one shape of queues and ports after the other.
+
+    :param quietly: measure what little traffic costs, too.
+    """
     rows: list[dict[str, Any]] = []
     for shape in dict.fromkeys((s.queues, s.ports) for s in chosen):
-        rows += bench.measure([s for s in chosen if (s.queues, s.ports) == shape])
-    figures.add_ratios(rows)
-    print(f"\n{figures.table(rows)}")
+        with bench.stands(*shape) as stands:
+            for scenario in chosen:
+                if (scenario.queues, scenario.ports) == shape:
+                    rows += bench.forward(stands, scenario)
+            if quietly and shape == (1, BUSY_PORTS):
+                rows += [row for pause in PAUSES for row in bench.latency(stands, pause)]
+            if quietly and shape == (1, MANY_PORTS):
+                rows += bench.idle(stands)
+    return rows
+
+
+def daemon_idle(bench: Bench) -> list[dict[str, Any]]:
+    with work_dir("vb-fwd") as directory:
+        try:
+            return [quiet.daemon_row(directory / "d", MANY_PORTS, WORKER_CORE, GENERATOR_CORE)]
+        except DaemonFailed as error:
+            bench.missing["vhost-brickd"] = str(error)
+            return []
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other one of us runs on this machine, and keep others waiting."""
+    with Path("/tmp/vhost-brick-bench.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    options = arguments()
+    # Everything but the workers; what has one says so.
+    os.sched_setaffinity(0, {GENERATOR_CORE})
+    generator.build()
+    with alone():
+        host = describe()
+        sizes = options.frame
+        scenarios = QUICK if options.quick else SCENARIOS
+        chosen = [s for s in scenarios if sizes is None or s.frame in sizes]
+        bench = Bench(options.system or list(SYSTEMS), options.rounds, options.seconds)
+        rows = measure(bench, chosen, quietly=options.whole)
+        rows += quiet.memory_rows(bench.held_kb)
+        if options.whole:
+            rows += daemon_idle(bench)
+    forwarded = [row for row in rows if row["kind"] == "forward"]
+    figures.add_ratios(forwarded)
+    print(f"\n{figures.table(forwarded)}\n\n{quiet.table(rows)}")
     for name, reason in bench.missing.items():
         print(f"\n{name}: missing: {reason}")
-    options.json.parent.mkdir(exist_ok=True)
     results = {"machine": host, "missing": bench.missing, "rows": rows}
-    options.json.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"\nwritten to {options.json}")
+    for path, text in (
+        (options.json, json.dumps(results, indent=2) + "\n"),
+        (options.svg, picture.draw(forwarded)),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        print(f"\nwritten to {path}")
     return 0
 
 
