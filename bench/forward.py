@@ -268,6 +268,7 @@ def describe() -> dict[str, Any]:
         "dpdk": subprocess.run(
             ["pkg-config", "--modversion", "libdpdk"], check=True, capture_output=True, text=True
         ).stdout.strip(),
+        "systems": {name: cls.text for name, cls in SYSTEMS.items()},
         "hugepages": False,
         "load_1min_before": os.getloadavg()[0],
         "ring_size": generator.RING_SIZE,

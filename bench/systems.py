@@ -55,6 +55,10 @@ class Cost:
     full: float | None
 
 
+NO_COST = Cost(mean=0.0, median=None, busy_cycles=0.0, full=None)
+"""Of no packets at all: a mean of them is not told, as in a round without a core to run on."""
+
+
 class System(abc.ABC):
     """One of them, which runs from :meth:`start` to :meth:`end`."""
 
@@ -183,6 +187,7 @@ class Testpmd(System):
     END = ("no-such-command", b"Command not found")
     """What is said after each command, and its answer: then the command's own is complete."""
 
+    NOTHING = re.compile(r"Accumulated[^\n]*\n +RX-packets: 0 ")
     CYCLES = re.compile(r"CPU cycles/packet=([\d.]+) \((?:busy|total) cycles=(\d+) /")
 
     def start(self) -> None:
@@ -224,7 +229,10 @@ class Testpmd(System):
         self._tell("clear fwd stats all")
 
     def read(self) -> Cost:
-        found = self.CYCLES.search(self._tell("show fwd stats all"))
+        told = self._tell("show fwd stats all")
+        if self.NOTHING.search(told):
+            return NO_COST
+        found = self.CYCLES.search(told)
         if found is None:
             raise self.processes[0].error("no cycles among its figures")
         return Cost(mean=float(found[1]), median=None, busy_cycles=float(found[2]), full=None)
@@ -244,6 +252,7 @@ class OpenVSwitch(System):
     MEMORY_MB = 512
     """Each port has a pool of its own there."""
 
+    NOTHING = re.compile(r"^pmd thread [^\n]*\n +packets received: 0\n")
     CYCLES = re.compile(
         r"processing cycles: (\d+) .*avg processing cycles per packet: ([\d.]+) ", re.DOTALL
     )
@@ -264,6 +273,8 @@ class OpenVSwitch(System):
 
     def read(self) -> Cost:
         told = self._appctl("dpif-netdev/pmd-stats-show")
+        if self.NOTHING.search(told):
+            return NO_COST
         found = self.CYCLES.search(told)
         if found is None:
             raise self.processes[-1].error(f"no cycles in {told!r}")
