@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from bench.machine import Share
 
 STOLEN_MAX = 0.02
-SHARE_MIN = 0.97
+SHARE_MIN = 0.95
 """Of its core, for a worker or the generator: others had the rest."""
 
 BUSY_MIN = 0.9
