@@ -18,6 +18,9 @@ BUSY_MIN = 0.9
 LOST_MAX = 0.01
 """Frames that are dropped cost less than those that arrive."""
 
+MOVED_MIN = 1.5
+"""Cores whose distance changes by such a factor were moved about by the hypervisor."""
+
 NO_GOOD_ROUND = "no round was undisturbed"
 
 
@@ -54,6 +57,7 @@ class Round:
     :ivar median: None where the system does not tell; so with *full*.
     :ivar busy: the share of time in polls that found a packet.
     :ivar lost: the share of frames that did not arrive.
+    :ivar distance_ns: between the cores: a cache line's way to the other one and back.
     """
 
     mean: float
@@ -62,6 +66,7 @@ class Round:
     busy: float
     full: float | None
     lost: float
+    distance_ns: float
     share: Share
 
     @property
@@ -72,7 +77,7 @@ class Round:
     def __str__(self) -> str:
         return (
             f"{number(self.median, '{:.0f}'):>6} median {self.mean:>7.1f} mean "
-            f"{self.mpps:>6.2f} Mpps"
+            f"{self.mpps:>6.2f} Mpps, cores {self.distance_ns:.0f} ns apart"
         )
 
 
@@ -122,6 +127,9 @@ def row(system: str, scenario: Scenario, rounds: Sequence[Round]) -> dict[str, A
         "busy": middle((r.busy for r in used), 3),
         "full_bursts": middle((r.full for r in used), 3),
         "lost": middle((r.lost for r in used), 4),
+        "distance_ns": middle((r.distance_ns for r in used), 0),
+        "cores_moved": max(r.distance_ns for r in used)
+        > MOVED_MIN * min(r.distance_ns for r in used),
         "worker_share": middle((r.share.worker for r in used), 3),
         "rounds": len(good),
         "thrown_away": len(rounds) - len(good),
@@ -141,6 +149,8 @@ def note(made: dict[str, Any]) -> str:
         notes.append(NO_GOOD_ROUND)
     elif made["busy"] < BUSY_MIN:
         notes.append(f"waited for the generator: busy for {made['busy']:.0%}")
+    if made["cores_moved"]:
+        notes.append("cores were near at times and far at others")
     if made["lost"] > LOST_MAX:
         notes.append(f"{made['lost']:.1%} lost")
     return "; ".join(notes)
@@ -164,7 +174,7 @@ def add_ratios(rows: Sequence[dict[str, Any]]) -> None:
 
 # ---- the table
 
-LINE = "  {:<9}{:>8}{:>8}{:>8}{:>7}{:>7}{:>7}{:>8}{:>8}  {}"
+LINE = "  {:<9}{:>8}{:>8}{:>8}{:>7}{:>7}{:>7}{:>7}{:>8}{:>8}  {}"
 
 
 def scenario_of(made: dict[str, Any]) -> Scenario:
@@ -183,7 +193,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "Cycles a packet (TSC), from its dequeueing to its being freed:",
         LINE.format(
-            *("", "median", "mean", "Mpps", "busy", "core", "lost", "rounds", "ratio"), ""
+            *("", "median", "mean", "Mpps", "busy", "core", "lost", "ns", "rounds", "ratio"), ""
         ),
     ]
     last = None
@@ -202,6 +212,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 number(made["busy"], "{:.0%}"),
                 number(made["worker_share"], "{:.0%}"),
                 number(made["lost"], "{:.1%}"),
+                number(made["distance_ns"], "{:.0f}"),
                 f"{made['rounds']}{thrown}",
                 number(made["ratio_to_library"], "{:.2f}")
                 + ("~" if made["ratio_of"] == "mean" else ""),

@@ -150,8 +150,7 @@ class Bench:
             for stand in behind:
                 name = stand.system.name
                 try:
-                    with stand.awake():
-                        made = measure(stand)
+                    made = measure(stand)
                 except (NoPeer, TalkError, OSError) as error:
                     self._note_missing(name, len(stand.system.place.sockets), str(error))
                     stands.remove(stand)
@@ -196,21 +195,26 @@ def sample(stand: Stand) -> machine.Sample:
 
 
 def latency_round(stand: Stand, pause: Pause) -> LatencyRound:
-    had = sample(stand)
-    latency = stand.vms.latency(pause.count, pause.gap_us)
-    return LatencyRound(latency, machine.Share.between(had, sample(stand)))
+    with stand.awake():
+        had = sample(stand)
+        latency = stand.vms.latency(pause.count, pause.gap_us)
+        return LatencyRound(latency, machine.Share.between(had, sample(stand)))
 
 
 def one_round(stand: Stand, scenario: Scenario, seconds: float) -> figures.Round:
     system, vms = stand.system, stand.vms
-    vms.start(frame=scenario.frame, flows=scenario.flows, both=scenario.both, fresh=scenario.fresh)
-    time.sleep(SETTLE_S)
-    system.measure()
-    before, had = vms.counters(), sample(stand)
-    time.sleep(seconds)
-    after, has = vms.counters(), sample(stand)
-    cost = system.read()
-    vms.stop()
+    distance_ns = machine.distance_ns(GENERATOR_CORE, WORKER_CORE)
+    with stand.awake():
+        vms.start(
+            frame=scenario.frame, flows=scenario.flows, both=scenario.both, fresh=scenario.fresh
+        )
+        time.sleep(SETTLE_S)
+        system.measure()
+        before, had = vms.counters(), sample(stand)
+        time.sleep(seconds)
+        after, has = vms.counters(), sample(stand)
+        cost = system.read()
+        vms.stop()
     wall_s = after.time_s - before.time_s
     received = after.received - before.received
     return figures.Round(
@@ -221,6 +225,7 @@ def one_round(stand: Stand, scenario: Scenario, seconds: float) -> figures.Round
         full=cost.full,
         # What is on its way at either end may make it a little more than was sent.
         lost=max(0.0, 1 - received / max(1, after.sent - before.sent)),
+        distance_ns=distance_ns,
         share=machine.Share.between(had, has),
     )
 

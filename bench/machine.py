@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from pathlib import Path
 PROC = Path("/proc")
 AUTOGROUP = PROC / "self/autogroup"
 MOST_URGENT = -20
+
+
+DISTANCE = Path(__file__).parent / "native" / "out" / "distance"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,15 @@ def sample(worker_pid: int, worker_core: int, generator_pid: int) -> Sample:
         worker_s=sum(run_s(worker_pid, tid) for tid in pinned(worker_pid, worker_core)),
         generator_s=run_s(generator_pid, generator_pid),
     )
+
+
+def distance_ns(one_core: int, other_core: int) -> float:
+    """Return how long a cache line takes from one core to the other and back.
+
+    Nobody else of ours may run on them.
+    """
+    command = [DISTANCE, str(one_core), str(other_core)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def stolen_s() -> float:

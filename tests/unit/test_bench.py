@@ -33,6 +33,7 @@ def measured(median: float | None = 100.0, share: Share = ALONE, **changes: Any)
         "busy": 0.99,
         "full": 1.0,
         "lost": 0.0,
+        "distance_ns": 50.0,
         "share": share,
     }
     return Round(**(values | changes))
@@ -101,6 +102,15 @@ def test_a_worker_that_waits_is_told_of_and_so_are_lost_frames() -> None:
     assert made["note"] == "waited for the generator: busy for 60%; 5.0% lost"
 
 
+def test_a_row_tells_if_cores_were_moved() -> None:
+    stayed = figures.row("brick", SMALL, [measured(), measured(distance_ns=70.0)])
+    assert (stayed["distance_ns"], stayed["note"]) == (60, "")
+    moved = figures.row("brick", SMALL, [measured(), measured(distance_ns=80.0)])
+    assert moved["note"] == "cores were near at times and far at others"
+    alike = figures.row("brick", SMALL, [measured(), measured(share=STOLEN, distance_ns=80.0)])
+    assert alike["note"] == ""
+
+
 # ---- rows and ratios
 
 
@@ -152,18 +162,9 @@ def test_the_table_has_a_block_for_each_scenario() -> None:
     made += rows(("brick", measured(share=STOLEN)), scenario=LARGE)
     lines = figures.table(made).splitlines()
     assert lines[2] == "64 bytes, one way"
-    assert lines[3].split() == [
-        "brick",
-        "80",
-        "110.0",
-        "10.00",
-        "99%",
-        "100%",
-        "0.0%",
-        "1",
-        "0.80",
-    ]
-    assert lines[4].split() == ["ovs", "-", "110.0", "10.00", "99%", "100%", "0.0%", "1", "1.00~"]
+    alike = ["110.0", "10.00", "99%", "100%", "0.0%", "50", "1"]
+    assert lines[3].split() == ["brick", "80", *alike, "0.80"]
+    assert lines[4].split() == ["ovs", "-", *alike, "1.00~"]
     assert lines[6] == "1518 bytes, both ways, 4 queue pairs, 64 flows"
     assert lines[7].split()[-6:] == ["0-1", "-", *figures.NO_GOOD_ROUND.split()]
 
