@@ -57,7 +57,8 @@ class Round:
     :ivar median: None where the system does not tell; so with *full*.
     :ivar busy: the share of time in polls that found a packet.
     :ivar lost: the share of frames that did not arrive.
-    :ivar distance_ns: between the cores: a cache line's way to the other one and back.
+    :ivar distance_ns: between the cores: a cache line's way to the other one and back; None:
+        not known.
     """
 
     mean: float
@@ -66,7 +67,7 @@ class Round:
     busy: float
     full: float | None
     lost: float
-    distance_ns: float
+    distance_ns: float | None
     share: Share
 
     @property
@@ -77,7 +78,7 @@ class Round:
     def __str__(self) -> str:
         return (
             f"{number(self.median, '{:.0f}'):>6} median {self.mean:>7.1f} mean "
-            f"{self.mpps:>6.2f} Mpps, cores {self.distance_ns:.0f} ns apart"
+            f"{self.mpps:>6.2f} Mpps, cores {number(self.distance_ns, '{:.0f}')} ns apart"
         )
 
 
@@ -128,8 +129,7 @@ def row(system: str, scenario: Scenario, rounds: Sequence[Round]) -> dict[str, A
         "full_bursts": middle((r.full for r in used), 3),
         "lost": middle((r.lost for r in used), 4),
         "distance_ns": middle((r.distance_ns for r in used), 0),
-        "cores_moved": max(r.distance_ns for r in used)
-        > MOVED_MIN * min(r.distance_ns for r in used),
+        "cores_moved": moved(r.distance_ns for r in used),
         "worker_share": middle((r.share.worker for r in used), 3),
         "rounds": len(good),
         "thrown_away": len(rounds) - len(good),
@@ -140,6 +140,11 @@ def row(system: str, scenario: Scenario, rounds: Sequence[Round]) -> dict[str, A
 def middle(values: Iterable[float | None], digits: int) -> float | None:
     known = [v for v in values if v is not None]
     return round(statistics.median(known), digits) if known else None
+
+
+def moved(distances: Iterable[float | None]) -> bool:
+    known = [d for d in distances if d is not None]
+    return bool(known) and max(known) > MOVED_MIN * min(known)
 
 
 def note(made: dict[str, Any]) -> str:

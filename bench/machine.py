@@ -15,6 +15,8 @@ MOST_URGENT = -20
 
 
 DISTANCE = Path(__file__).parent / "native" / "out" / "distance"
+DISTANCE_MAX_NS = 5000.0
+"""No two cores are farther from each other; the scheduler's slices are longer."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,15 @@ def sample(worker_pid: int, worker_core: int, generator_pid: int) -> Sample:
     )
 
 
-def distance_ns(one_core: int, other_core: int) -> float:
+def distance_ns(one_core: int, other_core: int) -> float | None:
     """Return how long a cache line takes from one core to the other and back.
 
-    Nobody else of ours may run on them.
+    Nobody else of ours may run on them.  None: others did, all the time.
     """
     command = [DISTANCE, str(one_core), str(other_core)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    distance = float(done.stdout)
+    return distance if distance < DISTANCE_MAX_NS else None
 
 
 def stolen_s() -> float:

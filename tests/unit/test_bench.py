@@ -109,6 +109,8 @@ def test_a_row_tells_if_cores_were_moved() -> None:
     assert moved["note"] == "cores were near at times and far at others"
     alike = figures.row("brick", SMALL, [measured(), measured(share=STOLEN, distance_ns=80.0)])
     assert alike["note"] == ""
+    unknown = figures.row("brick", SMALL, [measured(), measured(distance_ns=None)])
+    assert (unknown["distance_ns"], unknown["note"]) == (50, "")
 
 
 # ---- rows and ratios
