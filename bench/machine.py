@@ -61,7 +61,7 @@ def distance_ns(one_core: int, other_core: int) -> float | None:
 
     Nobody else of ours may run on them.  None: others did, all the time.
     """
-    command = [DISTANCE, str(one_core), str(other_core)]
+    command = [str(DISTANCE), str(one_core), str(other_core)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     distance = float(done.stdout)
     return distance if distance < DISTANCE_MAX_NS else None
