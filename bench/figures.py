@@ -12,6 +12,9 @@ STOLEN_MAX = 0.02
 SHARE_MIN = 0.95
 """Of its core, for a worker or the generator: others had the rest."""
 
+WAITED_MAX = 0.02
+"""Of the time, for a worker that wanted to run."""
+
 BUSY_MIN = 0.9
 """A worker that is less busy waits for the generator."""
 
@@ -92,12 +95,14 @@ class Judged(Protocol):
 def disturbed(share: Share, *, worker: bool = True) -> str:
     """Return why a measurement does not count, or empty.
 
-    :param worker: whether a worker that did not run is a reason.
+    :param worker: whether a worker that slept is a reason.
     """
     if share.stolen > STOLEN_MAX:
         return f"{share.stolen:.1%} of the time was stolen"
     if worker and share.worker < SHARE_MIN:
         return f"the worker had {share.worker:.0%} of its core"
+    if not worker and share.waited > WAITED_MAX:
+        return f"the worker waited for its core for {share.waited:.0%} of the time"
     if share.generator < SHARE_MIN:
         return f"the generator had {share.generator:.0%} of its core"
     return ""

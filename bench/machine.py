@@ -21,11 +21,15 @@ DISTANCE_MAX_NS = 5000.0
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds up to now: on the clock, stolen by the hypervisor, and of the watched threads."""
+    """Seconds up to now: on the clock, stolen by the hypervisor, and of the watched threads.
+
+    :ivar waited_s: that the worker could have run and did not, since others had its core.
+    """
 
     wall_s: float
     stolen_s: float
     worker_s: float
+    waited_s: float
     generator_s: float
 
 
@@ -34,6 +38,7 @@ class Share:
     """What each had of its core between two samples; *stolen* is of all cores together."""
 
     worker: float
+    waited: float
     generator: float
     stolen: float
 
@@ -42,17 +47,20 @@ class Share:
         wall = after.wall_s - before.wall_s
         return cls(
             worker=(after.worker_s - before.worker_s) / wall,
+            waited=(after.waited_s - before.waited_s) / wall,
             generator=(after.generator_s - before.generator_s) / wall,
             stolen=(after.stolen_s - before.stolen_s) / wall,
         )
 
 
 def sample(worker_pid: int, worker_core: int, generator_pid: int) -> Sample:
+    worker = [schedule_s(worker_pid, tid) for tid in pinned(worker_pid, worker_core)]
     return Sample(
         wall_s=time.monotonic(),
         stolen_s=stolen_s(),
-        worker_s=sum(run_s(worker_pid, tid) for tid in pinned(worker_pid, worker_core)),
-        generator_s=run_s(generator_pid, generator_pid),
+        worker_s=sum(ran_s for ran_s, _ in worker),
+        waited_s=sum(waited_s for _, waited_s in worker),
+        generator_s=schedule_s(generator_pid, generator_pid)[0],
     )
 
 
@@ -77,9 +85,10 @@ def stolen_s() -> float:
     return sum(ticks) / os.sysconf("SC_CLK_TCK")
 
 
-def run_s(pid: int, tid: int) -> float:
-    """Return the seconds that a thread has run."""
-    return int((PROC / f"{pid}/task/{tid}/schedstat").read_text().split()[0]) / 1e9
+def schedule_s(pid: int, tid: int) -> tuple[float, float]:
+    """Return the seconds that a thread has run, and those that it waited for a core."""
+    ran_ns, waited_ns, _times = (PROC / f"{pid}/task/{tid}/schedstat").read_text().split()
+    return int(ran_ns) / 1e9, int(waited_ns) / 1e9
 
 
 def pinned(pid: int, core: int) -> list[int]:
@@ -94,7 +103,7 @@ def pinned(pid: int, core: int) -> list[int]:
 
 def cpu_s(pid: int) -> float:
     """Return the seconds that all threads of a process have run."""
-    return sum(run_s(pid, int(task.name)) for task in (PROC / f"{pid}/task").iterdir())
+    return sum(schedule_s(pid, int(task.name))[0] for task in (PROC / f"{pid}/task").iterdir())
 
 
 def own_kb(pid: int) -> int:

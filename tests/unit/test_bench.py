@@ -17,10 +17,10 @@ from bench.quiet import LatencyRound, Pause
 
 SVG = "{http://www.w3.org/2000/svg}"
 
-ALONE = Share(worker=1.0, generator=1.0, stolen=0.0)
-STOLEN = Share(worker=1.0, generator=1.0, stolen=0.03)
-CUT_SHORT = Share(worker=0.5, generator=1.0, stolen=0.0)
-SLOW_VMS = Share(worker=1.0, generator=0.5, stolen=0.0)
+ALONE = Share(worker=1.0, waited=0.0, generator=1.0, stolen=0.0)
+STOLEN = Share(worker=1.0, waited=0.0, generator=1.0, stolen=0.03)
+CUT_SHORT = Share(worker=0.5, waited=0.0, generator=1.0, stolen=0.0)
+SLOW_VMS = Share(worker=1.0, waited=0.0, generator=0.5, stolen=0.0)
 
 SMALL, LARGE = Scenario(64), Scenario(1518, both=True, queues=4, flows=64)
 
@@ -65,10 +65,10 @@ def test_an_undisturbed_round_counts() -> None:
 
 
 def test_shares_are_those_of_the_time_between_two_samples() -> None:
-    before = Sample(wall_s=10, stolen_s=1, worker_s=3, generator_s=4)
-    after = Sample(wall_s=12, stolen_s=1.1, worker_s=5, generator_s=5)
+    before = Sample(wall_s=10, stolen_s=1, worker_s=3, waited_s=0.3, generator_s=4)
+    after = Sample(wall_s=12, stolen_s=1.1, worker_s=5, waited_s=0.5, generator_s=5)
     assert Share.between(before, after) == Share(
-        worker=1.0, generator=0.5, stolen=pytest.approx(0.05)
+        worker=1.0, waited=pytest.approx(0.1), generator=0.5, stolen=pytest.approx(0.05)
     )
 
 
@@ -191,9 +191,12 @@ def test_the_picture_of_nothing_is_one_all_the_same() -> None:
 # ---- little traffic
 
 
-def test_a_sleeping_worker_does_not_spoil_latency() -> None:
+def test_a_worker_that_sleeps_does_not_spoil_latency_but_one_that_waits_does() -> None:
     latency = Latency(lost=0, median_us=2.0, p99_us=5.0)
     assert LatencyRound(latency, CUT_SHORT).disturbed == ""
+    waiting = dataclasses.replace(CUT_SHORT, waited=0.1)
+    reason = "the worker waited for its core for 10% of the time"
+    assert LatencyRound(latency, waiting).disturbed == reason
     assert LatencyRound(latency, SLOW_VMS).disturbed != ""
 
 
