@@ -102,7 +102,7 @@ class Bench:
                 own = contextlib.ExitStack()
                 try:
                     stands.append(start(own, directory / name, name, queues, ports))
-                except (NoPeer, TalkError) as error:
+                except (NoPeer, TalkError, OSError) as error:
                     own.close()
                     self._note_missing(name, ports, str(error))
                 else:

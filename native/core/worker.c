@@ -6,6 +6,8 @@
  *
  * After a while without a packet a worker naps between its rounds, the longer the
  * longer it has been idle, so that an idle datapath does not starve a small host.
+ *
+ * For benchmarks a round can note what each poll cost (cost.h); else that costs a branch.
  */
 #include "core/worker.h"
 
