@@ -6,6 +6,8 @@
  *
  * After a while without a packet a worker naps between its rounds, the longer the
  * longer it has been idle, so that an idle datapath does not starve a small host.
+ *
+ * For benchmarks a round can note what each poll cost (cost.h); else that costs a branch.
  */
 #include "core/worker.h"
 
@@ -19,6 +21,7 @@
 #include <time.h>
 
 #include "core/alive.h"
+#include "core/cost.h"
 #include "core/graph.h"
 #include "core/patience.h"
 #include "core/watchdog.h"
@@ -41,11 +44,16 @@ struct worker {
 	struct vb_ctx ctx;
 	struct vb_pulse pulse;
 	char name[16];
+	uint64_t measured; /* the measurement that cost belongs to */
+	struct vb_cost cost;
 } __rte_cache_aligned;
 
 static struct worker workers[VB_WORKERS_MAX];
 static uint32_t nb_workers;
 static bool stopping;
+
+/* The number of the present measurement, from 1; 0: there is none. */
+static uint64_t measurement;
 
 static uint32_t poll_all(const struct vb_ctx *ctx, const struct vb_snapshot *s)
 {
@@ -57,6 +65,38 @@ static uint32_t poll_all(const struct vb_ctx *ctx, const struct vb_snapshot *s)
 		packets += p->node->ops->pull(ctx, p->node, p->edge);
 	}
 	return packets;
+}
+
+/* The same, with the cycles of each poll noted. */
+static uint32_t poll_all_measured(struct worker *w, const struct vb_snapshot *s, uint64_t number)
+{
+	uint32_t packets = 0;
+	uint64_t before;
+
+	if (w->measured != number) {
+		vb_cost_reset(&w->cost);
+		w->measured = number;
+	}
+	before = rte_rdtsc();
+	for (uint32_t i = 0; i < s->nb_polls; i++) {
+		const struct vb_poll *p = &s->polls[i];
+		uint16_t n = p->node->ops->pull(&w->ctx, p->node, p->edge);
+		uint64_t now = rte_rdtsc();
+
+		vb_cost_add(&w->cost, now - before, n);
+		packets += n;
+		before = now;
+	}
+	return packets;
+}
+
+static inline uint32_t poll_round(struct worker *w)
+{
+	uint64_t number = __atomic_load_n(&measurement, __ATOMIC_RELAXED);
+
+	if (unlikely(number != 0))
+		return poll_all_measured(w, vb_graph_snapshot(), number);
+	return poll_all(&w->ctx, vb_graph_snapshot());
 }
 
 static void nap(uint32_t number, uint64_t idle_ns)
@@ -81,7 +121,7 @@ static void run(struct worker *w, uint64_t hz)
 		vb_pulse_work(&w->pulse);
 		w->ctx.now_s = start / hz;
 		vb_count(&w->polls, 1);
-		if (poll_all(&w->ctx, vb_graph_snapshot()) > 0) {
+		if (poll_round(w) > 0) {
 			now = busy = rte_rdtsc();
 			vb_count(&w->busy_polls, 1);
 			vb_count(&w->busy_cycles, now - start);
@@ -155,6 +195,34 @@ int vb_worker_stats(uint32_t worker, struct vb_worker_stats *out)
 		.busy_cycles = vb_count_read(&w->busy_cycles),
 		.cycles = rte_rdtsc() - w->started,
 		.core = w->core,
+	};
+	return 0;
+}
+
+void vb_workers_measure(bool on)
+{
+	static uint64_t begun;
+
+	if (on)
+		begun++;
+	__atomic_store_n(&measurement, on ? begun : 0, __ATOMIC_RELAXED);
+}
+
+int vb_worker_cost(uint32_t worker, struct vb_worker_cost *out)
+{
+	const struct vb_cost *c = &workers[worker].cost;
+
+	if (worker >= nb_workers)
+		return -ENOENT;
+	*out = (struct vb_worker_cost){
+		.polls = vb_count_read(&c->polls),
+		.packets = vb_count_read(&c->packets),
+		.cycles = vb_count_read(&c->cycles),
+		.full_polls = vb_count_read(&c->full_polls),
+		.full_packets = vb_count_read(&c->full_packets),
+		.empty_polls = vb_count_read(&c->empty_polls),
+		.empty_cycles = vb_count_read(&c->empty_cycles),
+		.median = vb_cost_median(c),
 	};
 	return 0;
 }

@@ -300,6 +300,28 @@ struct vb_worker_stats {
 /* Return -ENOENT beyond the last worker. */
 int vb_worker_stats(uint32_t worker, struct vb_worker_stats *out);
 
+/* For benchmarks: what a packet costs on a worker, from the poll that fetched it until it is
+ * delivered and freed, in TSC cycles.
+ */
+struct vb_worker_cost {
+	uint64_t polls;	       /* of a brick's edge, that found a packet */
+	uint64_t packets;      /* in them */
+	uint64_t cycles;       /* for them */
+	uint64_t full_polls;   /* those with a full burst or, of several queues, more */
+	uint64_t full_packets; /* in them */
+	uint64_t empty_polls;  /* that found none */
+	uint64_t empty_cycles; /* in them */
+	uint32_t median;       /* cycles a packet, over full polls; 0: there was none */
+};
+
+/* Measure from now on, from nothing, or no longer (as at the start): it costs two readings
+ * of the TSC a poll.  What was measured can be read until the next beginning.
+ */
+void vb_workers_measure(bool on);
+
+/* Return -ENOENT beyond the last worker. */
+int vb_worker_cost(uint32_t worker, struct vb_worker_cost *out);
+
 /* ---- two processes: one serves, the other stands by ---- */
 
 /* Serving: tell the process at the other end of fd, a connected SOCK_SEQPACKET socket,

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The brick's datapath in a process of its own: one network and its ports, and no daemon.
+
+Its stdin and stdout are those of native/crossconnect.c: what a packet costs can be asked
+of the native module only.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from vhost_brick_plugin.datapath.base import Options
+from vhost_brick_plugin.datapath.dpdk import DpdkDatapath
+from vhost_brick_plugin.datapath.dpdk_c import check, ffi, lib
+from vhost_brick_plugin.model import Mode, Network, Port, PortSecurity, SecurityMode
+
+
+def read() -> dict[str, Any]:
+    raw = ffi.new("struct vb_worker_cost *")
+    check(lib.vb_worker_cost(0, raw), "reading what a packet costs")
+    return {name: getattr(raw, name) for name, _ in ffi.typeof(raw[0]).fields}
+
+
+def serve(options: argparse.Namespace) -> DpdkDatapath:
+    datapath = DpdkDatapath()
+    datapath.start(
+        Options(
+            worker_cores=(options.worker_core,),
+            control_cores=(options.control_core,),
+            memory_mb=options.memory_mb,
+            mbufs=options.mbufs,
+            # A process that is stopped while others are measured hangs, as it seems.
+            watchdog_s=0,
+        )
+    )
+    datapath.network_add(Network(name="bench"))
+    for number, path in enumerate(options.path):
+        port = Port(
+            id=f"port{number}",
+            network="bench",
+            mode=Mode.CLIENT,
+            socket_path=path,
+            mac=f"52:54:00:00:00:{0x0A + number:02x}",
+            mtu=1500,
+            queues=options.queues,
+            security=PortSecurity(mode=SecurityMode.OPEN),
+        )
+        datapath.port_add(port, datapath.offer(port))
+    return datapath
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    for name in ("worker-core", "control-core", "memory-mb", "mbufs", "queues"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("path", nargs="+", help="of each port's socket, on which a VM listens")
+    serve(parser.parse_args())
+    print(json.dumps({"ready": True, "pid": os.getpid()}), flush=True)
+    for line in sys.stdin:
+        match line.strip():
+            case "measure":
+                lib.vb_workers_measure(True)
+                answer: dict[str, Any] = {}
+            case "read":
+                answer = read()
+            case _:
+                answer = {"error": "no such command"}
+        print(json.dumps(answer), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a packet from VM to VM costs through the brick, and through its peers beside it.
+
+All systems run at once, each with two VMs of its own, but all are stopped (SIGSTOP) except
+the one that is being measured: so rounds can take turns, and a disturbance of the machine
+hits all of them alike. Each one polls on the same core; the VMs (native/generator.c) and
+everything else have another one. A round in which others used the two cores is thrown away
+and repeated.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import figures, generator, machine, picture, quiet
+from bench.crowd import Crowd
+from bench.figures import Scenario
+from bench.generator import Generator
+from bench.peers import NoPeer
+from bench.quiet import PAUSES, LatencyRound, Pause
+from bench.systems import SYSTEMS, Place, System
+from bench.talk import TalkError
+from tests.functional.daemon import DaemonFailed
+from tools.lab.stand import work_dir
+
+RESULTS = Path(__file__).parent / "results" / "forward.json"
+PICTURE = Path(__file__).parent.parent / "doc" / "source" / "_static" / "forward.svg"
+PARTLY = "or beside this file if not all is measured"
+
+GENERATOR_CORE, WORKER_CORE = 0, 1
+
+SETTLE_S = 0.2
+"""After a start of traffic, until caches and rings are as they will be."""
+
+BUSY_PORTS, MANY_PORTS = 2, 64
+
+QUICK = tuple(Scenario(frame, fresh=fresh) for fresh in (False, True) for frame in (64, 1518))
+SCENARIOS = (
+    *(Scenario(frame, both=both) for both in (False, True) for frame in (64, 512, 1518)),
+    *(Scenario(frame, fresh=True) for frame in (64, 512, 1518)),
+    Scenario(64, flows=64),
+    Scenario(64, flows=64, queues=4),
+    Scenario(1518, flows=64, queues=4),
+    Scenario(64, ports=MANY_PORTS),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stand:
+    """A system that serves its VMs, frozen unless it is being measured."""
+
+    system: System
+    vms: Generator
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        self.system.thaw()
+        self.vms.process.thaw()
+        try:
+            yield
+        finally:
+            self.vms.process.freeze()
+            self.system.freeze()
+
+
+Round = TypeVar("Round", bound=figures.Judged)
+
+
+class Bench:
+    """Measures systems by turns, in one shape of queues and ports after the other.
+
+    :ivar missing: the reasons of those that cannot be run, by name.
+    :ivar held_kb: memory that each held, by name and by number of ports.
+    """
+
+    def __init__(self, systems: Sequence[str], rounds: int, seconds: float) -> None:
+        self._systems = systems
+        self._rounds = rounds
+        self._seconds = seconds
+        self.missing: dict[str, str] = {}
+        self.held_kb: dict[str, dict[int, int]] = {}
+
+    @contextlib.contextmanager
+    def stands(self, queues: int, ports: int) -> Iterator[list[Stand]]:
+        """Have all systems ready, but those that cannot be run."""
+        with contextlib.ExitStack() as stack:
+            directory = stack.enter_context(work_dir("vb-fwd"))
+            stands = []
+            for name in self._systems:
+                own = contextlib.ExitStack()
+                try:
+                    stands.append(start(own, directory / name, name, queues, ports))
+                except (NoPeer, TalkError, OSError) as error:
+                    own.close()
+                    self._note_missing(name, ports, str(error))
+                else:
+                    stack.push(own)
+            for stand in stands:
+                held = machine.own_kb(stand.system.worker_pid)
+                self.held_kb.setdefault(stand.system.name, {}).setdefault(ports, held)
+            yield stands
+
+    def forward(self, stands: list[Stand], scenario: Scenario) -> list[dict[str, Any]]:
+        """Return a row for each system."""
+        had = self._by_turns(
+            stands, str(scenario), lambda stand: one_round(stand, scenario, self._seconds)
+        )
+        return [figures.row(name, scenario, rounds) for name, rounds in had.items()]
+
+    def latency(self, stands: list[Stand], pause: Pause) -> list[dict[str, Any]]:
+        """Return a row for each system."""
+        had = self._by_turns(
+            stands,
+            f"single frames, {pause.gap_us} us apart",
+            lambda stand: latency_round(stand, pause),
+        )
+        return [quiet.latency_row(name, pause, rounds) for name, rounds in had.items()]
+
+    def idle(self, stands: list[Stand]) -> list[dict[str, Any]]:
+        """Return a row for each system."""
+        rows = []
+        for stand in stands:
+            with stand.awake():
+                pids = [process.pid for process in stand.system.processes]
+                ports = len(stand.system.place.sockets)
+                rows.append(quiet.idle_row(stand.system.name, ports, pids))
+        return rows
+
+    def _by_turns(
+        self, stands: list[Stand], what: str, measure: Callable[[Stand], Round]
+    ) -> dict[str, list[Round]]:
+        """Measure each until it has enough rounds; one that fails leaves *stands*."""
+        print(f"{what}:", flush=True)
+        rounds: dict[str, list[Round]] = {stand.system.name: [] for stand in stands}
+        while behind := [
+            s for s in stands if figures.wants_more(rounds[s.system.name], self._rounds)
+        ]:
+            for stand in behind:
+                name = stand.system.name
+                try:
+                    made = measure(stand)
+                except (NoPeer, TalkError, OSError) as error:
+                    self._note_missing(name, len(stand.system.place.sockets), str(error))
+                    stands.remove(stand)
+                    continue
+                rounds[name].append(made)
+                thrown = f"  thrown away: {made.disturbed}" if made.disturbed else ""
+                print(f"  {name:<9}{made}{thrown}", flush=True)
+        return {name: had for name, had in rounds.items() if had}
+
+    def _note_missing(self, name: str, ports: int, reason: str) -> None:
+        what = name if ports == BUSY_PORTS else f"{name}, {ports} ports"
+        self.missing[what] = reason
+        print(f"{what}: missing: {reason}", flush=True)
+
+
+def start(
+    stack: contextlib.ExitStack, directory: Path, name: str, queues: int, ports: int
+) -> Stand:
+    """Start a system with its VMs, and freeze it."""
+    cls = SYSTEMS[name]
+    if ports > cls.max_ports:
+        raise NoPeer(f"it can have {cls.max_ports} ports at most")
+    directory.mkdir()
+    sockets = tuple(directory / f"p{i}" for i in range(ports))
+    crowd = stack.enter_context(Crowd({str(p): "client" for p in sockets[BUSY_PORTS:]}))
+    vms = stack.enter_context(
+        Generator(directory, sockets[:BUSY_PORTS], queues=queues, core=GENERATOR_CORE)
+    )
+    system = cls(Place(directory, sockets, queues, WORKER_CORE, GENERATOR_CORE))
+    stack.callback(system.end)
+    system.start()
+    vms.wait_ready()
+    crowd.wait_connected()
+    stand = Stand(system, vms)
+    with stand.awake():
+        pass
+    return stand
+
+
+def sample(stand: Stand) -> machine.Sample:
+    return machine.sample(stand.system.worker_pid, WORKER_CORE, stand.vms.process.pid)
+
+
+def latency_round(stand: Stand, pause: Pause) -> LatencyRound:
+    with stand.awake():
+        had = sample(stand)
+        latency = stand.vms.latency(pause.count, pause.gap_us)
+        return LatencyRound(latency, machine.Share.between(had, sample(stand)))
+
+
+def one_round(stand: Stand, scenario: Scenario, seconds: float) -> figures.Round:
+    system, vms = stand.system, stand.vms
+    distance_ns = machine.distance_ns(GENERATOR_CORE, WORKER_CORE)
+    with stand.awake():
+        vms.start(
+            frame=scenario.frame, flows=scenario.flows, both=scenario.both, fresh=scenario.fresh
+        )
+        time.sleep(SETTLE_S)
+        system.measure()
+        before, had = vms.counters(), sample(stand)
+        time.sleep(seconds)
+        after, has = vms.counters(), sample(stand)
+        cost = system.read()
+        vms.stop()
+    wall_s = after.time_s - before.time_s
+    received = after.received - before.received
+    return figures.Round(
+        mean=cost.mean,
+        median=cost.median,
+        mpps=received / wall_s / 1e6,
+        busy=cost.busy_cycles / vms.tsc_hz / wall_s,
+        full=cost.full,
+        # What is on its way at either end may make it a little more than was sent.
+        lost=max(0.0, 1 - received / max(1, after.sent - before.sent)),
+        distance_ns=distance_ns,
+        share=machine.Share.between(had, has),
+    )
+
+
+# ---- the command
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="only frames of 64 and 1518 bytes, one way"
+    )
+    parser.add_argument(
+        "--system", action="append", choices=SYSTEMS, help="only this one; may be repeated"
+    )
+    parser.add_argument(
+        "--frame", type=int, action="append", metavar="BYTES", help="only this size; as above"
+    )
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="of a round; default: %(default)s",
+    )
+    parser.add_argument(
+        "--urgent",
+        action="store_true",
+        help="take the cores from whoever else uses the machine: they nearly stand still",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help=f"default: {RESULTS}, {PARTLY}")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help=f"default: {PICTURE}, {PARTLY}")
+    options = parser.parse_args()
+    options.whole = not (options.quick or options.system or options.frame)
+    here = Path(__file__)
+    options.json = options.json or (RESULTS if options.whole else here.with_suffix(".json"))
+    options.svg = options.svg or (PICTURE if options.whole else here.with_suffix(".svg"))
+    return options
+
+
+def describe() -> dict[str, Any]:
+    """What the figures were measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "")
+    return {
+        "cpu": model,
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "dpdk": subprocess.run(
+            ["pkg-config", "--modversion", "libdpdk"], check=True, capture_output=True, text=True
+        ).stdout.strip(),
+        "systems": {name: cls.text for name, cls in SYSTEMS.items()},
+        "hugepages": False,
+        "load_1min_before": os.getloadavg()[0],
+        "ring_size": generator.RING_SIZE,
+        "worker_core": WORKER_CORE,
+        "generator_core": GENERATOR_CORE,
+    }
+
+
+def measure(bench: Bench, chosen: Sequence[Scenario], quietly: bool) -> list[dict[str, Any]]:
+    """Return all rows, those of one shape of queues and ports after the other.
+
+    :param quietly: measure what little traffic costs, too.
+    """
+    rows: list[dict[str, Any]] = []
+    for shape in dict.fromkeys((s.queues, s.ports) for s in chosen):
+        with bench.stands(*shape) as stands:
+            for scenario in chosen:
+                if (scenario.queues, scenario.ports) == shape:
+                    rows += bench.forward(stands, scenario)
+            if quietly and shape == (1, BUSY_PORTS):
+                rows += [row for pause in PAUSES for row in bench.latency(stands, pause)]
+            if quietly and shape == (1, MANY_PORTS):
+                rows += bench.idle(stands)
+    return rows
+
+
+def daemon_idle(bench: Bench) -> list[dict[str, Any]]:
+    with work_dir("vb-fwd") as directory:
+        try:
+            return [quiet.daemon_row(directory / "d", MANY_PORTS, WORKER_CORE, GENERATOR_CORE)]
+        except DaemonFailed as error:
+            bench.missing["vhost-brickd"] = str(error)
+            return []
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other one of us runs on this machine, and keep others waiting."""
+    with Path("/tmp/vhost-brick-bench.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    options = arguments()
+    # Everything but the workers; what has one says so.
+    os.sched_setaffinity(0, {GENERATOR_CORE})
+    generator.build()
+    with alone(), machine.urgent() if options.urgent else contextlib.nullcontext():
+        host = describe() | {"urgent": options.urgent}
+        sizes = options.frame
+        scenarios = QUICK if options.quick else SCENARIOS
+        chosen = [s for s in scenarios if sizes is None or s.frame in sizes]
+        bench = Bench(options.system or list(SYSTEMS), options.rounds, options.seconds)
+        rows = measure(bench, chosen, quietly=options.whole)
+        rows += quiet.memory_rows(bench.held_kb)
+        if options.whole:
+            rows += daemon_idle(bench)
+    forwarded = [row for row in rows if row["kind"] == "forward"]
+    figures.add_ratios(forwarded)
+    print(f"\n{figures.table(forwarded)}\n\n{quiet.table(rows)}")
+    for name, reason in bench.missing.items():
+        print(f"\n{name}: missing: {reason}")
+    results = {"machine": host, "missing": bench.missing, "rows": rows}
+    for path, text in (
+        (options.json, json.dumps(results, indent=2) + "\n"),
+        (options.svg, picture.draw(forwarded)),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        print(f"\nwritten to {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bench/forward.py makes of its measurements."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import figures, picture, quiet
+from bench.figures import Round, Scenario
+from bench.generator import Latency
+from bench.machine import Sample, Share
+from bench.quiet import LatencyRound, Pause
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+ALONE = Share(worker=1.0, waited=0.0, generator=1.0, stolen=0.0)
+STOLEN = Share(worker=1.0, waited=0.0, generator=1.0, stolen=0.03)
+CUT_SHORT = Share(worker=0.5, waited=0.0, generator=1.0, stolen=0.0)
+SLOW_VMS = Share(worker=1.0, waited=0.0, generator=0.5, stolen=0.0)
+
+SMALL, LARGE = Scenario(64), Scenario(1518, both=True, queues=4, flows=64)
+
+
+def measured(median: float | None = 100.0, share: Share = ALONE, **changes: Any) -> Round:
+    values: dict[str, Any] = {
+        "mean": 110.0,
+        "median": median,
+        "mpps": 10.0,
+        "busy": 0.99,
+        "full": 1.0,
+        "lost": 0.0,
+        "distance_ns": 50.0,
+        "share": share,
+    }
+    return Round(**(values | changes))
+
+
+def rows(*systems: tuple[str, Round], scenario: Scenario = SMALL) -> list[dict[str, Any]]:
+    made = [figures.row(name, scenario, [one]) for name, one in systems]
+    figures.add_ratios(made)
+    return made
+
+
+# ---- which rounds count
+
+
+@pytest.mark.parametrize(
+    ("share", "reason"),
+    [
+        (STOLEN, "3.0% of the time was stolen"),
+        (CUT_SHORT, "the worker had 50% of its core"),
+        (SLOW_VMS, "the generator had 50% of its core"),
+    ],
+)
+def test_a_disturbed_round_says_why(share: Share, reason: str) -> None:
+    assert measured(share=share).disturbed == reason
+
+
+def test_an_undisturbed_round_counts() -> None:
+    assert measured().disturbed == ""
+
+
+def test_shares_are_those_of_the_time_between_two_samples() -> None:
+    before = Sample(wall_s=10, stolen_s=1, worker_s=3, waited_s=0.3, generator_s=4)
+    after = Sample(wall_s=12, stolen_s=1.1, worker_s=5, waited_s=0.5, generator_s=5)
+    assert Share.between(before, after) == Share(
+        worker=1.0, waited=pytest.approx(0.1), generator=0.5, stolen=pytest.approx(0.05)
+    )
+
+
+def test_disturbed_rounds_are_repeated_but_not_for_ever() -> None:
+    good, bad = measured(), measured(share=STOLEN)
+    assert figures.wants_more([], 2)
+    assert figures.wants_more([good], 2)
+    assert not figures.wants_more([good, good], 2)
+    assert figures.wants_more([good, bad], 2)
+    assert figures.wants_more([bad, bad, good], 2)
+    assert not figures.wants_more([bad, bad, bad, bad], 2)
+
+
+def test_disturbed_rounds_are_thrown_away() -> None:
+    made = figures.row(
+        "brick", SMALL, [measured(100), measured(900, STOLEN), measured(102), measured(104)]
+    )
+    assert made["cycles_per_packet_median"] == 102
+    assert (made["rounds"], made["thrown_away"], made["note"]) == (3, 1, "")
+
+
+def test_if_all_were_disturbed_the_row_says_so() -> None:
+    made = figures.row("brick", SMALL, [measured(300, STOLEN), measured(100, CUT_SHORT)])
+    assert made["cycles_per_packet_median"] == 200
+    assert (made["rounds"], made["thrown_away"]) == (0, 2)
+    assert made["note"] == figures.NO_GOOD_ROUND
+
+
+def test_a_worker_that_waits_is_told_of_and_so_are_lost_frames() -> None:
+    made = figures.row("brick", SMALL, [measured(busy=0.6, lost=0.05)])
+    assert made["note"] == "waited for the generator: busy for 60%; 5.0% lost"
+
+
+def test_a_row_tells_if_cores_were_moved() -> None:
+    stayed = figures.row("brick", SMALL, [measured(), measured(distance_ns=70.0)])
+    assert (stayed["distance_ns"], stayed["note"]) == (60, "")
+    moved = figures.row("brick", SMALL, [measured(), measured(distance_ns=80.0)])
+    assert moved["note"] == "cores were near at times and far at others"
+    alike = figures.row("brick", SMALL, [measured(), measured(share=STOLEN, distance_ns=80.0)])
+    assert alike["note"] == ""
+    unknown = figures.row("brick", SMALL, [measured(), measured(distance_ns=None)])
+    assert (unknown["distance_ns"], unknown["note"]) == (50, "")
+
+
+# ---- rows and ratios
+
+
+def test_a_row_tells_what_was_sent() -> None:
+    made = figures.row("brick", LARGE, [measured()])
+    told = {key: made[key] for key in figures.SAME}
+    assert told == {
+        "frame": 1518,
+        "directions": 2,
+        "queues": 4,
+        "ports": 2,
+        "flows": 64,
+        "fresh": False,
+    }
+    assert figures.scenario_of(made) == LARGE
+
+
+def test_the_ratio_is_that_of_medians() -> None:
+    brick, library = rows(("brick", measured(80)), ("library", measured(100)))
+    assert (brick["ratio_to_library"], brick["ratio_of"]) == (0.8, "median")
+    assert library["ratio_to_library"] == 1.0
+
+
+def test_without_a_median_the_means_are_compared() -> None:
+    _, ovs = rows(("library", measured(100)), ("ovs", measured(None, mean=330.0)))
+    assert ovs["cycles_per_packet_median"] is None
+    assert (ovs["ratio_to_library"], ovs["ratio_of"]) == (3.0, "mean")
+
+
+def test_without_the_library_there_is_no_ratio() -> None:
+    (brick,) = rows(("brick", measured()))
+    assert (brick["ratio_to_library"], brick["ratio_of"]) == (None, None)
+
+
+def test_only_the_same_scenario_compares() -> None:
+    made = [
+        figures.row("brick", dataclasses.replace(SMALL, fresh=True), [measured()]),
+        figures.row("library", SMALL, [measured()]),
+    ]
+    figures.add_ratios(made)
+    assert made[0]["ratio_to_library"] is None
+
+
+# ---- what is shown
+
+
+def test_the_table_has_a_block_for_each_scenario() -> None:
+    made = rows(("brick", measured(80)), ("ovs", measured(None)), ("library", measured(100)))
+    made += rows(("brick", measured(share=STOLEN)), scenario=LARGE)
+    lines = figures.table(made).splitlines()
+    assert lines[2] == "64 bytes, one way"
+    alike = ["110.0", "10.00", "99%", "100%", "0.0%", "50", "1"]
+    assert lines[3].split() == ["brick", "80", *alike, "0.80"]
+    assert lines[4].split() == ["ovs", "-", *alike, "1.00~"]
+    assert lines[6] == "1518 bytes, both ways, 4 queue pairs, 64 flows"
+    assert lines[7].split()[-6:] == ["0-1", "-", *figures.NO_GOOD_ROUND.split()]
+
+
+def test_the_picture_has_a_bar_for_each_row_as_long_as_its_cycles() -> None:
+    made = rows(("brick", measured(50)), ("library", measured(100)), ("ovs", measured(None)))
+    root = ElementTree.fromstring(picture.draw(made))
+    bars = [r for r in root.iter(f"{SVG}rect") if float(r.get("x", 0)) == picture.LEFT]
+    lengths = [float(r.attrib["width"]) for r in bars]
+    assert [r.get("fill") for r in bars] == [picture.COLOURS[row["system"]] for row in made]
+    assert lengths == pytest.approx(
+        [lengths[2] * 50 / 110, lengths[2] * 100 / 110, lengths[2]], abs=0.1
+    )
+    texts = [t.text for t in root.iter(f"{SVG}text")]
+    assert {"64 bytes, one way", "50", "100", "110 (mean)", "brick"} <= set(texts)
+
+
+def test_the_picture_of_nothing_is_one_all_the_same() -> None:
+    assert ElementTree.fromstring(picture.draw([])).tag == f"{SVG}svg"
+
+
+# ---- little traffic
+
+
+def test_a_worker_that_sleeps_does_not_spoil_latency_but_one_that_waits_does() -> None:
+    latency = Latency(lost=0, median_us=2.0, p99_us=5.0)
+    assert LatencyRound(latency, CUT_SHORT).disturbed == ""
+    waiting = dataclasses.replace(CUT_SHORT, waited=0.1)
+    reason = "the worker waited for its core for 10% of the time"
+    assert LatencyRound(latency, waiting).disturbed == reason
+    assert LatencyRound(latency, SLOW_VMS).disturbed != ""
+
+
+def test_latency_is_the_median_of_rounds_that_count() -> None:
+    rounds = [
+        LatencyRound(Latency(lost=0, median_us=2.0, p99_us=5.0), ALONE),
+        LatencyRound(Latency(lost=1, median_us=4.0, p99_us=7.0), ALONE),
+        LatencyRound(Latency(lost=9, median_us=90.0, p99_us=900.0), STOLEN),
+    ]
+    assert quiet.latency_row("brick", Pause(100, 10), rounds) == {
+        "kind": "latency",
+        "system": "brick",
+        "gap_us": 100,
+        "median_us": 3.0,
+        "p99_us": 6.0,
+        "lost": 1,
+        "rounds": 2,
+        "thrown_away": 1,
+    }
+
+
+def test_memory_is_that_of_one_more_port() -> None:
+    held = {"brick": {2: 1000, 64: 7200}, "ovs": {2: 9000}}
+    assert quiet.memory_rows(held) == [
+        {"kind": "memory", "system": "brick", "ports": 64, "kb_a_port": 100.0}
+    ]
+
+
+def test_little_traffic_has_a_block_for_each_kind() -> None:
+    made = [
+        quiet.latency_row(
+            "brick",
+            Pause(100, 10),
+            [LatencyRound(Latency(lost=0, median_us=2.0, p99_us=5.0), ALONE)],
+        ),
+        *quiet.memory_rows({"brick": {2: 1000, 64: 7200}}),
+        {"kind": "idle", "system": "vhost-brickd", "ports": 64, "cores": 0.015},
+    ]
+    lines = quiet.table(made).splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "Latency of single frames, 100 us apart:",
+        "Memory of one more port with its VM:",
+        "Idle, all its ports connected:",
+    ]
+    assert lines[3].split() == ["brick", "100.0", "kB,", "64", "ports"]
