@@ -433,7 +433,9 @@ static void use_room(const struct vhost_vring *v, const struct plan *plan, const
 	}
 }
 
-/* Have what a longer frame is copied from and to on its way, but for what the plan has. */
+/* Have what a longer frame is copied to on its way, but for what the plan has.  What it is
+ * copied from the processor sees coming by itself.
+ */
 static inline void fetch_frame(
 	const struct plan *plan, const struct room *room, const struct rte_mbuf *m)
 {
@@ -442,9 +444,6 @@ static inline void fetch_frame(
 	if (m->pkt_len <= FETCHED || room->chain.nb_pieces == 0)
 		return;
 	vb_fetch_to_write(piece->at, FETCHED, RTE_MIN(RTE_MIN(piece->len, m->pkt_len), FETCH_MAX));
-	if (vb_is_lent(m))
-		vb_fetch(rte_pktmbuf_mtod(m->next, const uint8_t *), 0,
-			RTE_MIN(m->next->data_len, FETCH_MAX));
 }
 
 /* Carry a plan out for n frames; the chains of the others stay. */
