@@ -4,10 +4,10 @@
  */
 #include "vhost/ring.h"
 
-#include <linux/virtio_net.h>
 #include <rte_prefetch.h>
 #include <string.h>
 
+#include "core/offload.h"
 #include "core/pool.h"
 #include "vhost/call.h"
 #include "vhost/chain.h"
@@ -119,14 +119,6 @@ static void publish(struct vhost_ring *ring, const struct vhost_vring *v)
 
 /* ---- from the guest ---- */
 
-/* Nothing of it was offered: see VB_FEATURES in bricks/vhost.c. */
-static enum vb_drop check_header(const struct virtio_net_hdr *hdr)
-{
-	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE)
-		return VB_DROP_BAD_GSO;
-	return (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) == 0 ? VHOST_CHAIN_OK : VB_DROP_BAD_CSUM;
-}
-
 /* Copy a frame of len bytes into m and as many mbufs more as it needs. */
 static enum vb_drop fill(struct rte_mbuf *m, struct vhost_cursor *at, uint32_t len)
 {
@@ -167,8 +159,8 @@ static enum vb_drop receive_one(const struct vhost_vring *v, uint16_t head, stru
 	if (chain.bytes - v->header_len > VHOST_FRAME_MAX)
 		return VB_DROP_FRAME_TOO_LONG;
 	vhost_chain_read(&at, &hdr, v->header_len);
-	why = check_header(&hdr.hdr);
-	return why != VHOST_CHAIN_OK ? why : fill(m, &at, chain.bytes - v->header_len);
+	why = fill(m, &at, chain.bytes - v->header_len);
+	return why != VHOST_CHAIN_OK ? why : vb_offload_take(m, &hdr.hdr, v->offloads);
 }
 
 uint16_t vhost_ring_receive(struct vhost_ring *ring, const struct vhost_vring *v,
@@ -259,6 +251,7 @@ static void write_frame(const struct vhost_vring *v, struct room *room, const st
 	struct virtio_net_hdr_mrg_rxbuf hdr = {.num_buffers = room->nb_heads};
 	struct vhost_cursor at = {.piece = room->chain.pieces};
 
+	vb_offload_put(m, &hdr.hdr);
 	vhost_chain_write(&at, &hdr, v->header_len, v->log);
 	for (; m != NULL; m = m->next)
 		vhost_chain_write(&at, rte_pktmbuf_mtod(m, const void *), m->data_len, v->log);
