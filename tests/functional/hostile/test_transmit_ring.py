@@ -157,7 +157,7 @@ OFFLOADED: dict[str, tuple[Chain, str]] = {
     "gso_of_size_0": (lambda g: segment(g, gso_size=0), "bad_gso"),
     "gso_of_513_segments": (lambda g: segment(g, length=2565, gso_size=5), "bad_gso"),
     "gso_of_an_unknown_type": (lambda g: segment(g, gso_type=0x7F), "bad_gso"),
-    "gso_of_udp": (lambda g: segment(g, gso_type=3), "bad_gso"),
+    "gso_of_udp": (lambda g: segment(g, version=6, gso_type=3), "bad_gso"),
     "gso_ecn": (lambda g: segment(g, gso_type=0x81), "bad_gso"),
     "gso_without_csum": (lambda g: segment(g, flags=0), "bad_gso"),
     "gso_tcpv6_of_ipv4": (lambda g: segment(g, gso_type=GSO_TCPV6), "bad_gso"),
