@@ -204,7 +204,7 @@ OFFLOADED: dict[str, tuple[Chain, str]] = {
         "bad_csum",
     ),
     "csum_of_arp": (lambda g: segment(g, version=6, size=0, pokes={12: 8, 13: 6}), "bad_csum"),
-    "csum_of_icmp": (lambda g: segment(g, size=0, pokes={23: 1}), "bad_csum"),
+    "csum_of_icmp": (lambda g: segment(g, size=0, pokes={23: 1}, csum_offset=6), "bad_csum"),
     "csum_into_a_udp_header_cut": (
         lambda g: segment(g, size=0, udp=True, cut=41),
         "bad_csum",
