@@ -162,7 +162,7 @@ enum vb_drop vb_offload_check(struct rte_mbuf *m, const struct virtio_net_hdr *h
 		.needs = VB_OFFLOAD_CSUM,
 	};
 	enum vb_drop why = VB_OFFLOAD_OK;
-	struct headers h;
+	struct headers h = {0};
 
 	if (gso && (tso_of(hdr->gso_type) & agreed) == 0)
 		return VB_DROP_BAD_GSO;
