@@ -16,6 +16,7 @@
 #include "bricks/antispoof_packet.h"
 
 #include "bricks/mac_table.h"
+#include "core/loan.h"
 
 #define ETH 14
 #define IP4 20
@@ -27,7 +28,7 @@
 #define IP4_OFFSET 0x1fff
 
 /* All that is looked at: longer chains of headers than fit are dropped. */
-#define HEADERS_MAX 512u
+#define HEADERS_MAX VB_HEAD
 #define EXTENSIONS_MAX 8
 
 #define PASS ANTISPOOF_PASS

@@ -30,6 +30,7 @@
 #include "core/event.h"
 #include "core/finish.h"
 #include "core/graph.h"
+#include "core/loan.h"
 
 /* Flags that say how the mbuf is made; all others are the driver's findings. */
 #define OWN_FLAGS (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL)
@@ -105,6 +106,7 @@ static void send_burst(void *arg, struct rte_mbuf **pkts, uint16_t n)
 		if (likely(m != NULL))
 			pkts[kept++] = m;
 	}
+	kept = vb_loans_end(by->row, pkts, kept);
 	if (kept > 0)
 		transmit(by->ctx, by->nic, by->row, pkts, kept);
 }

@@ -64,24 +64,19 @@ static __rte_noinline void snoop(const struct vb_ctx *ctx, const struct vb_node 
 	vb_neigh_snoop(&sw->neighbours, m, sighting(ctx, node, from));
 }
 
-static inline uint16_t classify(
-	const struct vb_ctx *ctx, const struct vb_node *node, uint16_t from, struct rte_mbuf *m)
+/* What the last packet of a burst was: the next one is mostly of the same two stations. */
+struct last {
+	uint64_t src; /* 0: nobody */
+	uint64_t dst; /* 0: nobody; that is no station's address */
+	uint16_t to;
+};
+
+/* Where packets from an edge to a station go. */
+static uint16_t destination(
+	const struct switch_state *sw, const struct vb_ctx *ctx, uint16_t from, uint64_t dst)
 {
-	struct switch_state *sw = node->state;
-	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
-	uint64_t src, dst;
 	uint16_t to;
 
-	if (unlikely(m->data_len < RTE_ETHER_HDR_LEN))
-		return TO_DROP(VB_DROP_TOO_SHORT);
-	dst = vb_mac_load(frame);
-	src = vb_mac_load(frame + RTE_ETHER_ADDR_LEN);
-	if (unlikely((src & 1) != 0 || src == 0))
-		return TO_DROP(VB_DROP_BAD_SOURCE);
-	if (unlikely(vb_mac_learn(&sw->macs, src, from, ctx->now_s)))
-		note(ctx, node, from, m);
-	if (unlikely(vb_neigh_wants(m)))
-		snoop(ctx, node, from, m);
 	if (unlikely((dst & 1) != 0)) {
 		/* The first five octets as they lie in memory, the last below 16. */
 		if ((dst & 0xf0ffffffffff) == 0x000000c28001)
@@ -92,6 +87,33 @@ static inline uint16_t classify(
 	if (to == VB_NO_EDGE)
 		return TO_ALL;
 	return likely(to != from) ? to : TO_DROP(VB_DROP_HAIRPIN);
+}
+
+static inline uint16_t classify(const struct vb_ctx *ctx, const struct vb_node *node,
+	uint16_t from, struct rte_mbuf *m, struct last *last)
+{
+	struct switch_state *sw = node->state;
+	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
+	uint64_t src, dst;
+
+	if (unlikely(m->data_len < RTE_ETHER_HDR_LEN))
+		return TO_DROP(VB_DROP_TOO_SHORT);
+	dst = vb_mac_load(frame);
+	src = vb_mac_load(frame + RTE_ETHER_ADDR_LEN);
+	if (src != last->src) {
+		if (unlikely((src & 1) != 0 || src == 0))
+			return TO_DROP(VB_DROP_BAD_SOURCE);
+		if (unlikely(vb_mac_learn(&sw->macs, src, from, ctx->now_s)))
+			note(ctx, node, from, m);
+		last->src = src;
+	}
+	if (unlikely(vb_neigh_wants(m)))
+		snoop(ctx, node, from, m);
+	if (dst != last->dst || unlikely(dst == 0)) {
+		last->to = destination(sw, ctx, from, dst);
+		last->dst = dst;
+	}
+	return last->to;
 }
 
 static void share(struct rte_mbuf *m, uint16_t extra)
@@ -141,11 +163,19 @@ static void deliver(const struct vb_ctx *ctx, const struct vb_node *node, uint16
 static void switch_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t from,
 	struct rte_mbuf **pkts, uint16_t n)
 {
-	uint16_t to[VB_BURST];
 	uint32_t left = n == 32 ? UINT32_MAX : (1u << n) - 1;
+	struct last last = {.src = 0};
+	uint16_t to[VB_BURST], differ = 0;
 
-	for (uint16_t i = 0; i < n; i++)
-		to[i] = classify(ctx, node, from, pkts[i]);
+	to[0] = classify(ctx, node, from, pkts[0], &last);
+	for (uint16_t i = 1; i < n; i++) {
+		to[i] = classify(ctx, node, from, pkts[i], &last);
+		differ |= to[i] ^ to[0];
+	}
+	if (likely(differ == 0)) {
+		deliver(ctx, node, from, to[0], pkts, n);
+		return;
+	}
 	/* Packets that are left, by bit; each turn takes all for the first one's edge. */
 	while (left != 0) {
 		struct rte_mbuf *out[VB_BURST];

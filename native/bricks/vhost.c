@@ -87,10 +87,12 @@ static uint16_t vhost_pull(const struct vb_ctx *ctx, const struct vb_node *node,
 		if (pair % ctx->nb_workers != ctx->worker)
 			continue;
 		v = vring_of(ring);
-		n = v != NULL ? vhost_ring_receive(ring, v, row, pkts, VB_BURST) : 0;
-		if (n == 0)
+		if (v == NULL)
 			continue;
-		vb_push(ctx, node, edge, pkts, n);
+		n = vhost_ring_receive(ring, v, row, pkts, VB_BURST);
+		if (n > 0)
+			vb_push(ctx, node, edge, pkts, n);
+		vhost_ring_release(ring, v);
 		total += n;
 	}
 	return total;

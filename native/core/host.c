@@ -20,6 +20,7 @@
 
 #include "core/clock.h"
 #include "core/graph.h"
+#include "core/loan.h"
 #include "core/runtime.h"
 #include "core/watchdog.h"
 
@@ -71,9 +72,11 @@ void vb_host_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t
 	struct rte_mbuf **pkts, uint16_t n)
 {
 	struct vb_host_port *port = node->state;
-	uint16_t sent = rte_ring_mp_enqueue_burst(port->tx, (void **)pkts, n, NULL);
+	uint16_t sent;
 
 	(void)edge;
+	n = vb_loans_end(vb_row(ctx, node->brick), pkts, n);
+	sent = rte_ring_mp_enqueue_burst(port->tx, (void **)pkts, n, NULL);
 	if (sent < n)
 		vb_drop(vb_row(ctx, node->brick), VB_DROP_RING_FULL, pkts + sent, n - sent);
 	rte_atomic_thread_fence(__ATOMIC_SEQ_CST);

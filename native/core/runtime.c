@@ -26,6 +26,7 @@
 #include "core/alive.h"
 #include "core/event.h"
 #include "core/graph.h"
+#include "core/loan.h"
 #include "core/offload.h"
 #include "core/pool.h"
 #include "core/tsc.h"
@@ -210,6 +211,8 @@ int vb_start(const struct vb_options *o)
 	ret = vb_offload_start();
 	if (ret == 0)
 		ret = vb_pool_start(o->nb_mbufs);
+	if (ret == 0)
+		ret = vb_loans_start();
 	if (ret == 0)
 		ret = vb_graph_init(o->nb_workers);
 	if (ret == 0)

@@ -14,15 +14,6 @@ struct walk {
 	bool nested;
 };
 
-/* One descriptor, read once. */
-static struct vring_desc fetch(const struct vring_desc *at)
-{
-	const volatile struct vring_desc *d = at;
-
-	return (struct vring_desc){
-		.addr = d->addr, .len = d->len, .flags = d->flags, .next = d->next};
-}
-
 /* Go on in the table that d points to (virtio 1.1 section 2.6.5.3). */
 static enum vb_drop enter(struct walk *w, const struct vhost_vring *v, const struct vring_desc *d)
 {
@@ -44,8 +35,8 @@ static enum vb_drop enter(struct walk *w, const struct vhost_vring *v, const str
 /* Append a buffer, in as many pieces as it has in our memory.  That there may only be so
  * many, full or empty, is also what ends a chain that loops.
  */
-static enum vb_drop append(
-	struct vhost_chain *c, const struct vhost_memory *memory, uint64_t gpa, uint32_t len)
+static enum vb_drop append(struct vhost_chain *c, struct vhost_pieces *p,
+	const struct vhost_memory *memory, uint64_t gpa, uint32_t len)
 {
 	if (c->bytes + len < len)
 		return VB_DROP_DESC_MEMORY; /* together more than any memory has */
@@ -60,78 +51,70 @@ static enum vb_drop append(
 			return VB_DROP_DESC_MEMORY;
 		if (c->nb_pieces == VHOST_CHAIN_MAX)
 			return VB_DROP_DESC_CHAIN;
-		c->pieces[c->nb_pieces++] =
-			(struct vhost_piece){.at = at, .gpa = gpa, .len = here};
+		c->nb_pieces++;
+		p->at[p->nb++] = (struct vhost_piece){.at = at, .gpa = gpa, .len = here};
 		gpa += here;
 		len -= here;
 	}
 	return VHOST_CHAIN_OK;
 }
 
-enum vb_drop vhost_chain_append(
-	struct vhost_chain *c, const struct vhost_vring *v, uint16_t head, bool writable)
+enum vb_drop vhost_chain_walk(struct vhost_chain *c, struct vhost_pieces *p,
+	const struct vhost_vring *v, struct vring_desc d, bool writable)
 {
 	struct walk w = {.table = v->desc, .entries = v->size};
-	uint32_t i = head;
 
 	for (;;) {
-		struct vring_desc d;
 		enum vb_drop why;
+		uint32_t i;
 
-		if (i >= w.entries)
-			return VB_DROP_DESC_INDEX;
-		d = fetch(&w.table[i]);
 		if ((d.flags & VRING_DESC_F_INDIRECT) != 0) {
 			why = enter(&w, v, &d);
 			if (why != VHOST_CHAIN_OK)
 				return why;
 			i = 0;
-			continue;
+		} else {
+			if (((d.flags & VRING_DESC_F_WRITE) != 0) != writable)
+				return VB_DROP_DESC_DIRECTION;
+			why = append(c, p, v->memory, d.addr, d.len);
+			if (why != VHOST_CHAIN_OK || (d.flags & VRING_DESC_F_NEXT) == 0)
+				return why;
+			i = d.next;
 		}
-		if (((d.flags & VRING_DESC_F_WRITE) != 0) != writable)
-			return VB_DROP_DESC_DIRECTION;
-		why = append(c, v->memory, d.addr, d.len);
-		if (why != VHOST_CHAIN_OK || (d.flags & VRING_DESC_F_NEXT) == 0)
-			return why;
-		i = d.next;
+		if (i >= w.entries)
+			return VB_DROP_DESC_INDEX;
+		d = vhost_chain_fetch(&w.table[i]);
 	}
 }
 
-void vhost_chain_read(struct vhost_cursor *c, void *to, uint32_t len)
+void vhost_chain_gather(struct vhost_cursor *c, void *to, uint32_t len)
 {
 	uint8_t *out = to;
 
 	while (len > 0) {
-		uint32_t here = RTE_MIN(c->piece->len - c->offset, len);
+		const uint8_t *from = c->piece->at + c->offset;
+		uint32_t here = vhost_cursor_step(c, len);
 
-		memcpy(out, c->piece->at + c->offset, here);
+		memcpy(out, from, here);
 		out += here;
 		len -= here;
-		c->offset += here;
-		if (c->offset == c->piece->len) {
-			c->piece++;
-			c->offset = 0;
-		}
 	}
 }
 
-void vhost_chain_write(
+void vhost_chain_scatter(
 	struct vhost_cursor *c, const void *from, uint32_t len, const struct vhost_log *log)
 {
 	const uint8_t *in = from;
 
 	while (len > 0) {
-		uint32_t here = RTE_MIN(c->piece->len - c->offset, len);
+		uint8_t *to = c->piece->at + c->offset;
+		uint64_t gpa = c->piece->gpa + c->offset;
+		uint32_t here = vhost_cursor_step(c, len);
 
-		memcpy(c->piece->at + c->offset, in, here);
+		memcpy(to, in, here);
 		if (unlikely(log != NULL))
-			vhost_log_write(log, c->piece->gpa + c->offset, here);
+			vhost_log_write(log, gpa, here);
 		in += here;
 		len -= here;
-		c->offset += here;
-		if (c->offset == c->piece->len) {
-			c->piece++;
-			c->offset = 0;
-		}
 	}
 }

@@ -9,10 +9,11 @@
  * every walk ends.  What is refused is dropped under a reason of its own (core/drop.h),
  * and its chain goes back to the guest, so that a ring never loses a buffer.
  *
- * Chains are used in the order in which they were made available and at once.  So one
- * number says how far a ring is, for both of its halves, and the used index in guest
- * memory always tells it: that is what a process goes by that takes over from one
- * that died.
+ * Chains are used in the order in which they were made available and at once: those of
+ * a burst from the guest when its frames have been passed on, so that a process that dies
+ * meanwhile has them passed on twice rather than never.  So one number says how far a ring is, for
+ * both of its halves, and the used index in guest memory always tells it: that is what a process
+ * goes by that takes over from one that died.
  *
  * How a ring is set up (struct vhost_vring) is immutable and replaced as a whole by the
  * control side, which waits for the workers before it frees the old one.
@@ -53,6 +54,7 @@ struct vhost_vring {
 struct vhost_ring {
 	struct vhost_vring *vring; /* atomic; NULL: workers stay away */
 	uint16_t next;		   /* the next chain of both halves */
+	uint16_t received;	   /* chains that are taken and not released */
 	uint16_t signalled;	   /* used index when we last thought of an interrupt */
 	bool signalled_valid;
 	bool out_of_step;    /* the available index cannot be true */
@@ -76,11 +78,17 @@ void vhost_vring_call(const struct vhost_vring *v);
 /* Ask the driver not to kick: we poll. */
 void vhost_vring_hush(const struct vhost_vring *v);
 
-/* Worker: copy up to n (at most VB_BURST) frames from a guest's transmit ring, count
- * what is refused, and return how many came.  One worker at a time.
+/* Worker: take up to n (at most VB_BURST) frames from a guest's transmit ring, count
+ * what is refused, and return how many came.  One worker at a time.  Of long frames all
+ * but the head is lent (core/loan.h), until vhost_ring_release().
  */
 uint16_t vhost_ring_receive(struct vhost_ring *ring, const struct vhost_vring *v,
 	struct vb_counters *row, struct rte_mbuf **pkts, uint16_t n);
+
+/* Worker: let the guest have back what vhost_ring_receive() took, whatever it returned;
+ * nobody has a loan of it any more.
+ */
+void vhost_ring_release(struct vhost_ring *ring, const struct vhost_vring *v);
 
 /* Worker: copy frames into a guest's receive ring; all are consumed.  What the ring has
  * no room for is dropped.  The guest has agreed to what they still want done (v->offloads).

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/loan.h"
 #include "core/pool.h"
 #include "core/runtime.h"
 #include "vhost_brick.h"
@@ -28,7 +29,8 @@ void fuzz_start(void)
 
 void fuzz_check_buffers(void)
 {
-	unsigned int in_use = rte_mempool_in_use_count(vb_pool);
+	unsigned int in_use =
+		rte_mempool_in_use_count(vb_pool) + rte_mempool_in_use_count(vb_loans);
 
 	if (in_use != 0) {
 		fprintf(stderr, "%u packet buffers were leaked\n", in_use);

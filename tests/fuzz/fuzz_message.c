@@ -140,6 +140,7 @@ static void run_rings(struct vhost_device *dev)
 			continue;
 		n = vhost_ring_receive(from, from->vring, &row, pkts, VB_BURST);
 		vhost_ring_send(to, to->vring, &row, pkts, n);
+		vhost_ring_release(from, from->vring);
 	}
 }
 

@@ -61,6 +61,7 @@ static void run(struct vhost_ring *rings, const struct vhost_vring *v, struct vb
 
 	/* What came goes back, as a switch might have it. */
 	vhost_ring_send(&rings[0], &v[0], row, pkts, n);
+	vhost_ring_release(&rings[1], &v[1]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/loan.h"
 #include "core/pool.h"
 #include "core/runtime.h"
 
@@ -54,7 +55,7 @@ struct rte_mbuf *harness_frame(uint8_t dst, uint8_t src, uint16_t len)
 
 unsigned int harness_in_use(void)
 {
-	return rte_mempool_in_use_count(vb_pool);
+	return rte_mempool_in_use_count(vb_pool) + rte_mempool_in_use_count(vb_loans);
 }
 
 static void sink_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
@@ -62,8 +63,8 @@ static void sink_push(const struct vb_ctx *ctx, const struct vb_node *node, uint
 {
 	struct sink *sink = node->state;
 
-	(void)ctx;
 	(void)edge;
+	n = vb_loans_end(vb_row(ctx, node->brick), pkts, n);
 	for (uint16_t i = 0; i < n; i++) {
 		assert_in_range(sink->nb_got, 0, 63);
 		sink->got[sink->nb_got++] = pkts[i];

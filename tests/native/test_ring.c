@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/loan.h"
 #include "core/offload.h"
 #include "core/pool.h"
 #include "core/runtime.h"
@@ -50,7 +51,10 @@ static void write_frame(uint64_t gpa, uint32_t len)
 
 static uint16_t receive(void)
 {
-	return vhost_ring_receive(&g.ring, &g.v, &g.row, pkts, VB_BURST);
+	uint16_t n = vhost_ring_receive(&g.ring, &g.v, &g.row, pkts, VB_BURST);
+
+	vhost_ring_release(&g.ring, &g.v);
+	return n;
 }
 
 /* One frame of len bytes came, and is what write_frame() wrote. */
@@ -221,6 +225,94 @@ static void the_longest_frame(void **state)
 	guest_desc(&g, 0, DATA, 12 + VHOST_FRAME_MAX, 0, 0);
 	guest_offer(&g, 0);
 	expect_frame(VHOST_FRAME_MAX);
+}
+
+/* ---- what is lent ---- */
+
+static struct rte_mbuf *receive_unreleased(uint32_t len)
+{
+	write_frame(DATA + 12, len);
+	guest_desc(&g, 0, DATA, 12 + len, 0, 0);
+	guest_offer(&g, 0);
+	assert_int_equal(vhost_ring_receive(&g.ring, &g.v, &g.row, pkts, VB_BURST), 1);
+	assert_int_equal(pkts[0]->pkt_len, len);
+	return pkts[0];
+}
+
+static void a_long_frame_is_lent(void **state)
+{
+	struct rte_mbuf *m = receive_unreleased(1500);
+
+	(void)state;
+	assert_true(vb_is_lent(m));
+	assert_int_equal(m->nb_segs, 2);
+	assert_int_equal(m->data_len, VB_HEAD);
+	assert_int_equal(m->next->data_len, 1500 - VB_HEAD);
+	assert_ptr_equal(rte_pktmbuf_mtod(m->next, void *), guest_at(&g, DATA + 12 + VB_HEAD));
+	/* The guest has its buffer back when nobody needs it any more. */
+	assert_int_equal(g.v.used->idx, 0);
+	rte_pktmbuf_free(m);
+	vhost_ring_release(&g.ring, &g.v);
+	assert_int_equal(g.v.used->idx, 1);
+}
+
+static void a_short_frame_is_not_lent(void **state)
+{
+	struct rte_mbuf *m = receive_unreleased(1000);
+
+	(void)state;
+	assert_int_equal(m->nb_segs, 1);
+	rte_pktmbuf_free(m);
+	vhost_ring_release(&g.ring, &g.v);
+}
+
+static void what_is_kept_is_no_loan(void **state)
+{
+	struct rte_mbuf *m = receive_unreleased(1500);
+
+	(void)state;
+	assert_int_equal(vb_loans_end(&g.row, &m, 1), 1);
+	assert_false(vb_is_lent(m));
+	assert_int_equal(m->pkt_len, 1500);
+	vhost_ring_release(&g.ring, &g.v);
+	memset(guest_at(&g, DATA), 0xff, 1512);
+	for (uint32_t i = 0; i < 1500; i++)
+		assert_int_equal(*rte_pktmbuf_mtod_offset(m, uint8_t *, i), (uint8_t)i);
+	assert_int_equal(rte_mempool_in_use_count(vb_loans), 0);
+	rte_pktmbuf_free(m);
+}
+
+static void without_loans_it_is_copied(void **state)
+{
+	struct rte_mbuf *all[1024], *m;
+	uint32_t n = 0;
+
+	(void)state;
+	while ((all[n] = vb_loan_new()) != NULL)
+		n++;
+	m = receive_unreleased(VHOST_FRAME_MAX);
+	assert_false(vb_is_lent(m));
+	vhost_ring_release(&g.ring, &g.v);
+	rte_pktmbuf_free_bulk(all, n);
+	rte_pktmbuf_free(m);
+}
+
+/* From guest to guest: what was lent is written where it belongs. */
+static void a_loan_is_passed_on(void **state)
+{
+	static struct guest_ring to;
+	struct rte_mbuf *m = receive_unreleased(1500);
+
+	(void)state;
+	assert_int_equal(guest_ring_init(&to, SIZE), 0);
+	guest_desc(&to, 0, DATA, 2048, WRITE, 0);
+	guest_offer(&to, 0);
+	vhost_ring_send(&to.ring, &to.v, &to.row, &m, 1);
+	assert_int_equal(to.v.used->ring[0].len, 1512);
+	for (uint32_t i = 0; i < 1500; i++)
+		assert_int_equal(*(uint8_t *)guest_at(&to, DATA + 12 + i), (uint8_t)i);
+	guest_ring_fini(&to);
+	vhost_ring_release(&g.ring, &g.v);
 }
 
 static void indexes_wrap(void **state)
@@ -649,6 +741,11 @@ int main(void)
 		T(a_buffer_across_two_regions),
 		T(a_frame_of_many_buffers),
 		T(the_longest_frame),
+		T(a_long_frame_is_lent),
+		T(a_short_frame_is_not_lent),
+		T(what_is_kept_is_no_loan),
+		T(without_loans_it_is_copied),
+		T(a_loan_is_passed_on),
 		T(indexes_wrap),
 		T(next_outside_the_ring),
 		T(head_outside_the_ring),

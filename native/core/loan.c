@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See loan.h.  Loans come and go within a worker's round, so a few are enough; whoever
+ * finds none copies.
+ */
+#include "core/loan.h"
+
+#include <errno.h>
+
+#define LOANS 1023
+#define CACHE 256
+
+struct rte_mempool *vb_loans;
+
+int vb_loans_start(void)
+{
+	vb_loans = rte_pktmbuf_pool_create("vb_loans", LOANS, CACHE, 0, 0, SOCKET_ID_ANY);
+	return vb_loans != NULL ? 0 : -ENOMEM;
+}
+
+uint16_t vb_loans_end(struct vb_counters *row, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t kept = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = pkts[i];
+
+		if (unlikely(vb_is_lent(m)))
+			m = vb_copy(row, m);
+		if (likely(m != NULL))
+			pkts[kept++] = m;
+	}
+	return kept;
+}
