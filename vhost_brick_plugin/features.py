@@ -35,6 +35,13 @@ NAMES = {
     35: "IN_ORDER",
 }
 
+OFFLOADS = sum(
+    1 << bit
+    for bit, name in NAMES.items()
+    if name.removeprefix("GUEST_") == "CSUM" or "_TSO" in name or "_ECN" in name or "_UFO" in name
+)
+"""Checksums and segmentation, in both directions."""
+
 
 def names(mask: int) -> list[str]:
     """Return the names of the bits in *mask*, from the lowest on."""

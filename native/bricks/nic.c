@@ -7,9 +7,9 @@
  * workers share (or the control side, when a switch announces its neighbours) is
  * locked for a burst; nobody else waits for that lock.
  *
- * No offload is asked for: frames are sent as they are, and what the device found out
- * about a received one is forgotten, since bricks further on would take it for theirs.
- * Packets are only read here; one that a switch flooded may be shared.
+ * No offload is asked of the device: what guests left to be done is done before, and what
+ * the device found out about a received frame is forgotten, since bricks further on would
+ * take it for theirs.  Packets are only read here; one that a switch flooded may be shared.
  *
  * Drivers of real NICs make no system call while forwarding.  Those over the kernel do,
  * in the worker: net_af_packet one sendto() a burst, net_tap one call a frame,
@@ -28,6 +28,7 @@
 #include <string.h>
 
 #include "core/event.h"
+#include "core/finish.h"
 #include "core/graph.h"
 #include "core/loan.h"
 
@@ -87,24 +88,39 @@ static void transmit(const struct vb_ctx *ctx, struct nic_state *nic, struct vb_
 		vb_drop(row, VB_DROP_RING_FULL, pkts + sent, n - sent);
 }
 
-static void nic_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
-	struct rte_mbuf **pkts, uint16_t n)
+struct sender {
+	const struct vb_ctx *ctx;
+	struct nic_state *nic;
+	struct vb_counters *row;
+};
+
+static void send_burst(void *arg, struct rte_mbuf **pkts, uint16_t n)
 {
-	struct nic_state *nic = node->state;
-	struct vb_counters *row = vb_row(ctx, node->brick);
-	uint32_t max_frame = __atomic_load_n(&nic->max_frame, __ATOMIC_RELAXED);
+	const struct sender *by = arg;
+	uint32_t max_frame = __atomic_load_n(&by->nic->max_frame, __ATOMIC_RELAXED);
 	uint16_t kept = 0;
 
-	(void)edge;
 	for (uint16_t i = 0; i < n; i++) {
-		struct rte_mbuf *m = fit(nic, max_frame, row, pkts[i]);
+		struct rte_mbuf *m = fit(by->nic, max_frame, by->row, pkts[i]);
 
 		if (likely(m != NULL))
 			pkts[kept++] = m;
 	}
-	kept = vb_loans_end(row, pkts, kept);
+	kept = vb_loans_end(by->row, pkts, kept);
 	if (kept > 0)
-		transmit(ctx, nic, row, pkts, kept);
+		transmit(by->ctx, by->nic, by->row, pkts, kept);
+}
+
+static void nic_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
+	struct rte_mbuf **pkts, uint16_t n)
+{
+	struct sender by = {ctx, node->state, vb_row(ctx, node->brick)};
+
+	(void)edge;
+	if (likely(!vb_offload_any(pkts, n)))
+		send_burst(&by, pkts, n);
+	else
+		vb_finish_burst(by.row, pkts, n, 0, send_burst, &by);
 }
 
 /* ---- events, on DPDK's interrupt thread ---- */

@@ -22,15 +22,19 @@
 #include <string.h>
 
 #include "bricks/flow.h"
+#include "core/finish.h"
 
 /* What the rings can do and we let guests use.
  *
  * Left out: packed rings, which do not survive a restart (QEMU restores the ring
- * index of split rings only), and checksum and segmentation offload, which the
- * bricks do not finish for receivers without it.
+ * index of split rings only), and of the offloads those that hardly a guest has or that
+ * segmentation in software would have to learn (ECN, UDP).
  */
 #define VB_FEATURES                                                                               \
-	(1ULL << VIRTIO_NET_F_MTU | 1ULL << VIRTIO_NET_F_MRG_RXBUF |                              \
+	(1ULL << VIRTIO_NET_F_CSUM | 1ULL << VIRTIO_NET_F_GUEST_CSUM |                            \
+		1ULL << VIRTIO_NET_F_HOST_TSO4 | 1ULL << VIRTIO_NET_F_HOST_TSO6 |                 \
+		1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_GUEST_TSO6 |               \
+		1ULL << VIRTIO_NET_F_MTU | 1ULL << VIRTIO_NET_F_MRG_RXBUF |                       \
 		1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_CTRL_RX |                     \
 		1ULL << VIRTIO_NET_F_GUEST_ANNOUNCE | 1ULL << VIRTIO_NET_F_MQ |                   \
 		1ULL << VHOST_USER_F_LOG_ALL | 1ULL << VIRTIO_F_ANY_LAYOUT |                      \
@@ -101,7 +105,8 @@ static uint16_t fit(
 	uint16_t kept = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
-		if (likely(pkts[i]->pkt_len <= port->max_frame))
+		if (likely(pkts[i]->pkt_len <= port->max_frame) ||
+			vb_offload_frame_len(pkts[i]) <= port->max_frame)
 			pkts[kept++] = pkts[i];
 		else
 			vb_drop(row, VB_DROP_TOO_BIG, &pkts[i], 1);
@@ -109,19 +114,33 @@ static uint16_t fit(
 	return kept;
 }
 
+struct receiver {
+	struct vhost_ring *ring;
+	const struct vhost_vring *v;
+	struct vb_counters *row;
+};
+
+static void send_burst(void *arg, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct receiver *to = arg;
+
+	rte_spinlock_lock(&to->ring->lock);
+	vhost_ring_send(to->ring, to->v, to->row, pkts, n);
+	rte_spinlock_unlock(&to->ring->lock);
+}
+
 static void enqueue(const struct vhost_session *s, struct vb_counters *row, uint16_t pair,
 	struct rte_mbuf **pkts, uint16_t n)
 {
 	struct vhost_ring *ring = &s->device.rings[VHOST_RING_TO_GUEST(pair)];
-	const struct vhost_vring *v = vring_of(ring);
+	struct receiver to = {ring, vring_of(ring), row};
 
-	if (unlikely(v == NULL)) {
+	if (unlikely(to.v == NULL))
 		vb_drop(row, VB_DROP_NO_RING, pkts, n);
-		return;
-	}
-	rte_spinlock_lock(&ring->lock);
-	vhost_ring_send(ring, v, row, pkts, n);
-	rte_spinlock_unlock(&ring->lock);
+	else if (likely(to.v->offloads == VB_OFFLOAD_ALL) || !vb_offload_any(pkts, n))
+		send_burst(&to, pkts, n);
+	else
+		vb_finish_burst(row, pkts, n, to.v->offloads, send_burst, &to);
 }
 
 /* The number of the nth bit that is set. */

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "core/graph.h"
+#include "core/offload.h"
 
 #define DEVICE 0 /* the edge */
 
@@ -87,6 +88,7 @@ static void push_tag(struct rte_mbuf *m, uint16_t vid)
 	p = rte_pktmbuf_mtod(m, uint8_t *);
 	memmove(p, p + TAG_LEN, MACS_LEN);
 	memcpy(p + MACS_LEN, tag, TAG_LEN);
+	vb_offload_shift(m, TAG_LEN);
 }
 
 static void pop_tag(struct rte_mbuf *m)
@@ -95,6 +97,7 @@ static void pop_tag(struct rte_mbuf *m)
 
 	memmove(p + TAG_LEN, p, MACS_LEN);
 	rte_pktmbuf_adj(m, TAG_LEN);
+	vb_offload_shift(m, -TAG_LEN);
 }
 
 /* Where a frame from the device goes; *tagged: it has a tag to pop. */

@@ -46,7 +46,7 @@
 	X(RUNT_BUFFER, "runt_buffer", "a receive buffer is too small for the virtio header")      \
 	X(FRAME_TOO_LONG, "frame_too_long", "a chain holds more bytes than a frame may have")     \
 	X(BAD_GSO, "bad_gso", "segmentation that was not agreed on, or fits no frame")            \
-	X(BAD_CSUM, "bad_csum", "a checksum that was not agreed on, or lies outside its frame")   \
+	X(BAD_CSUM, "bad_csum", "a checksum that was not agreed on, or is none of its frame's")   \
 	X(AVAIL_JUMP, "avail_jump", "a ring's index is further ahead than the ring is long")
 
 enum vb_drop {

@@ -86,6 +86,17 @@ void vb_host_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t
 
 /* ---- the host thread ---- */
 
+struct rte_mbuf *vb_host_take(struct vb_host_port *port)
+{
+	struct rte_mbuf *m = vb_finish_next(&port->finish, port->row);
+
+	while (m == NULL && rte_ring_sc_dequeue(port->tx, (void **)&m) == 0) {
+		vb_finish_begin(&port->finish, port->row, m, 0);
+		m = vb_finish_next(&port->finish, port->row);
+	}
+	return m;
+}
+
 static bool send_all(void)
 {
 	bool more = false;
@@ -236,6 +247,7 @@ int vb_host_port_init(
 
 void vb_host_port_fini(struct vb_host_port *port)
 {
+	vb_finish_drop(&port->finish, port->row, VB_DROP_NO_PEER);
 	ring_free(port, port->rx);
 	ring_free(port, port->tx);
 }

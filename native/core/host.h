@@ -9,6 +9,9 @@
  * descriptors it waits for are struct vb_host_fd; a tap has one of its own, many
  * vxlan bricks share one.
  *
+ * The kernel gets finished frames (finish.h).  It is this thread that finishes them: a
+ * packet of 64 KiB takes one place in the ring, and no time of a worker's.
+ *
  * One lock guards all of it, the state of those bricks included: the thread has
  * it while it works, the control side (vb_host_lock()) while it changes something.
  * Workers never take it.
@@ -19,7 +22,7 @@
 #include <rte_ring.h>
 #include <stdbool.h>
 
-#include "core/brick.h"
+#include "core/finish.h"
 
 struct vb_host_fd {
 	int fd;
@@ -30,9 +33,10 @@ struct vb_host_fd {
 
 /* The first member of the state of a brick that the host thread serves. */
 struct vb_host_port {
-	struct rte_ring *rx; /* host thread -> workers */
-	struct rte_ring *tx; /* workers -> host thread */
-	uint32_t number;     /* says which worker pulls */
+	struct rte_ring *rx;	 /* host thread -> workers */
+	struct rte_ring *tx;	 /* workers -> host thread */
+	struct vb_finish finish; /* the host thread's: of the packet that is being sent */
+	uint32_t number;	 /* says which worker pulls */
 	struct vb_brick *brick;
 	struct vb_counters *row; /* the host thread's */
 
@@ -83,13 +87,8 @@ void vb_host_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t
 
 /* ---- the host thread ---- */
 
-/* The next packet that workers have pushed, or NULL; the caller owns it. */
-static inline struct rte_mbuf *vb_host_take(struct vb_host_port *port)
-{
-	struct rte_mbuf *m;
-
-	return rte_ring_sc_dequeue(port->tx, (void **)&m) == 0 ? m : NULL;
-}
+/* The next frame of what workers have pushed, or NULL; the caller owns it. */
+struct rte_mbuf *vb_host_take(struct vb_host_port *port);
 
 /* A packet came from the kernel, and its contents were lost. */
 static inline void vb_host_lost(struct vb_host_port *port, enum vb_drop why)

@@ -27,6 +27,7 @@
 #include "core/event.h"
 #include "core/graph.h"
 #include "core/loan.h"
+#include "core/offload.h"
 #include "core/pool.h"
 #include "core/tsc.h"
 #include "core/watchdog.h"
@@ -207,7 +208,9 @@ int vb_start(const struct vb_options *o)
 	if (ret != 0)
 		return ret;
 	vb_alive_hold();
-	ret = vb_pool_start(o->nb_mbufs);
+	ret = vb_offload_start();
+	if (ret == 0)
+		ret = vb_pool_start(o->nb_mbufs);
 	if (ret == 0)
 		ret = vb_loans_start();
 	if (ret == 0)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/graph.h"
+#include "core/offload.h"
 #include "vhost/call.h"
 #include "vhost/foreign.h"
 #include "vhost/guard.h"
@@ -89,6 +90,22 @@ static bool is_complete(const struct vhost_device *dev, const struct vhost_ring_
 	return dev->memory != NULL && dev->negotiated && s->size != 0 && s->has_addr && s->kicked;
 }
 
+/* What may be left to the receiver of a ring's frames: segmentation only together with
+ * checksums (virtio 1.1 section 5.1.3.1).
+ */
+static uint8_t offloads(const struct vhost_device *dev, bool from_guest)
+{
+	uint8_t agreed = VB_OFFLOAD_CSUM;
+
+	if (!has(dev, from_guest ? VIRTIO_NET_F_CSUM : VIRTIO_NET_F_GUEST_CSUM))
+		return 0;
+	if (has(dev, from_guest ? VIRTIO_NET_F_HOST_TSO4 : VIRTIO_NET_F_GUEST_TSO4))
+		agreed |= VB_OFFLOAD_TSO4;
+	if (has(dev, from_guest ? VIRTIO_NET_F_HOST_TSO6 : VIRTIO_NET_F_GUEST_TSO6))
+		agreed |= VB_OFFLOAD_TSO6;
+	return agreed;
+}
+
 /* How ring i is to run, or NULL: not, or (without memory) not yet. */
 static struct vhost_vring *build(const struct vhost_device *dev, uint32_t i)
 {
@@ -109,6 +126,7 @@ static struct vhost_vring *build(const struct vhost_device *dev, uint32_t i)
 	v->indirect = has(dev, VIRTIO_RING_F_INDIRECT_DESC);
 	v->event_idx = has(dev, VIRTIO_RING_F_EVENT_IDX);
 	v->mergeable = has(dev, VIRTIO_NET_F_MRG_RXBUF);
+	v->offloads = offloads(dev, i == VHOST_RING_FROM_GUEST(i / 2));
 	v->memory = dev->memory;
 	v->log = has(dev, VHOST_USER_F_LOG_ALL) ? dev->log : NULL;
 	v->log_used = (s->addr.flags & VHOST_RING_LOG) != 0 ? s->addr.log : VHOST_NO_LOG;

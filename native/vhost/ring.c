@@ -10,6 +10,7 @@
 
 #include "core/fetch.h"
 #include "core/loan.h"
+#include "core/offload.h"
 #include "core/pool.h"
 #include "vhost/call.h"
 #include "vhost/chain.h"
@@ -132,14 +133,6 @@ static void publish(struct vhost_ring *ring, const struct vhost_vring *v)
 
 /* ---- from the guest ---- */
 
-/* Nothing of it was offered: see VB_FEATURES in bricks/vhost.c. */
-static enum vb_drop check_header(const struct virtio_net_hdr *hdr)
-{
-	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE)
-		return VB_DROP_BAD_GSO;
-	return (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) == 0 ? VHOST_CHAIN_OK : VB_DROP_BAD_CSUM;
-}
-
 /* Copy what is left of a frame behind last, into as many mbufs as it takes. */
 static enum vb_drop copy_rest(
 	struct rte_mbuf *m, struct rte_mbuf *last, struct vhost_cursor *at, uint32_t len)
@@ -225,8 +218,8 @@ static enum vb_drop receive_one(const struct vhost_vring *v, const struct vhost_
 	if (unlikely(chain->bytes - v->header_len > VHOST_FRAME_MAX))
 		return VB_DROP_FRAME_TOO_LONG;
 	read_header(v, &at, &hdr);
-	why = check_header(&hdr.hdr);
-	return why != VHOST_CHAIN_OK ? why : fill(m, &at, chain->bytes - v->header_len);
+	why = fill(m, &at, chain->bytes - v->header_len);
+	return why != VHOST_CHAIN_OK ? why : vb_offload_take(m, &hdr.hdr, v->offloads);
 }
 
 /* Have what will be copied next into an mbuf on its way, but for what walk() has. */
@@ -394,18 +387,20 @@ static uint16_t make_plan(struct plan *plan, const struct vhost_vring *v, uint16
 /* The header of a frame with nothing left to do.  In one piece it is made of two words:
  * a copy of a struct would wait for its parts.
  */
-static void write_header(const struct vhost_vring *v, struct vhost_cursor *at, uint16_t nb_buffers)
+static void write_header(const struct vhost_vring *v, struct vhost_cursor *at, uint16_t nb_buffers,
+	const struct rte_mbuf *m)
 {
 	const uint32_t end = rte_cpu_to_le_32((uint32_t)nb_buffers << 16);
 	struct virtio_net_hdr_mrg_rxbuf hdr = {.num_buffers = rte_cpu_to_le_16(nb_buffers)};
 
 	if (likely(v->log == NULL && v->header_len == sizeof(hdr) &&
-		    at->piece->len > sizeof(hdr))) {
+		    at->piece->len > sizeof(hdr) && vb_offload_suits(m, 0))) {
 		memset(at->piece->at, 0, sizeof(hdr) - sizeof(end));
 		memcpy(at->piece->at + sizeof(hdr) - sizeof(end), &end, sizeof(end));
 		at->offset = sizeof(hdr);
 		return;
 	}
+	vb_offload_put(m, &hdr.hdr);
 	vhost_chain_scatter(at, &hdr, v->header_len, v->log);
 }
 
@@ -414,7 +409,7 @@ static void write_frame(const struct vhost_vring *v, const struct plan *plan,
 {
 	struct vhost_cursor at = vhost_cursor_at(&room->chain, &plan->pieces);
 
-	write_header(v, &at, room->nb_heads);
+	write_header(v, &at, room->nb_heads, m);
 	for (; m != NULL; m = m->next)
 		if (likely(m->data_len > 0))
 			vhost_chain_write(

@@ -29,9 +29,9 @@
 #include "vhost/log.h"
 #include "vhost/memory.h"
 
-#define VHOST_RING_SIZE_MAX 32768 /* virtio 1.1 section 2.6 */
-#define VHOST_CHAIN_MAX 256	  /* descriptors; Linux makes 19 at most */
-#define VHOST_FRAME_MAX (65535 + 14 + 8)
+#define VHOST_RING_SIZE_MAX 32768	      /* virtio 1.1 section 2.6 */
+#define VHOST_CHAIN_MAX 256		      /* descriptors; Linux makes 19 at most */
+#define VHOST_FRAME_MAX (65535 + 40 + 14 + 8) /* IPv6, in Ethernet and two tags */
 #define VHOST_NO_LOG UINT64_MAX
 #define VHOST_OFFENCE 64 /* refusals in a tenth of a second that are no mistake any more */
 
@@ -41,6 +41,7 @@ struct vhost_vring {
 	bool indirect; /* each as the guest's driver accepted it */
 	bool event_idx;
 	bool mergeable;
+	uint8_t offloads; /* VB_OFFLOAD_* of the frames in it */
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
@@ -90,7 +91,7 @@ uint16_t vhost_ring_receive(struct vhost_ring *ring, const struct vhost_vring *v
 void vhost_ring_release(struct vhost_ring *ring, const struct vhost_vring *v);
 
 /* Worker: copy frames into a guest's receive ring; all are consumed.  What the ring has
- * no room for is dropped.
+ * no room for is dropped.  The guest has agreed to what they still want done (v->offloads).
  */
 void vhost_ring_send(struct vhost_ring *ring, const struct vhost_vring *v, struct vb_counters *row,
 	struct rte_mbuf **pkts, uint16_t n);

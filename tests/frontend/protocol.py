@@ -87,11 +87,14 @@ class Feature(enum.IntFlag):
 
     CSUM = 1 << 0
     GUEST_CSUM = 1 << 1
+    CTRL_GUEST_OFFLOADS = 1 << 2
     MTU = 1 << 3
     GUEST_TSO4 = 1 << 7
     GUEST_TSO6 = 1 << 8
     HOST_TSO4 = 1 << 11
     HOST_TSO6 = 1 << 12
+    HOST_ECN = 1 << 13
+    HOST_UFO = 1 << 14
     MRG_RXBUF = 1 << 15
     GUEST_ANNOUNCE = 1 << 21
     MQ = 1 << 22

@@ -30,6 +30,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from tests.frontend.protocol import (
     Connection,
@@ -52,6 +53,27 @@ WANTED_PROTOCOL = ProtocolFeature.MQ | ProtocolFeature.REPLY_ACK
 
 RETRY = 0.005
 """Seconds between attempts to connect."""
+
+
+class NetHeader(NamedTuple):
+    """What a driver or a device says of a frame: :data:`NET_HEADER`."""
+
+    flags: int = 0
+    gso_type: int = 0
+    hdr_len: int = 0
+    gso_size: int = 0
+    csum_start: int = 0
+    csum_offset: int = 0
+    num_buffers: int = 0
+
+
+PLAIN = NetHeader()
+
+
+class Frame(bytes):
+    """A frame that came, and the header that came with it."""
+
+    header: NetHeader
 
 
 class FeaturesShrunk(ProtocolError):
@@ -114,7 +136,7 @@ class Frontend:
         self.acked = Feature(0)
         self.connection: Connection | None = None
         self.connection_class = Connection
-        self.received: deque[bytes] = deque()
+        self.received: deque[Frame] = deque()
         buffers = ring_size * BUFFER
         rings = SplitRing.bytes_needed(ring_size)
         self.memory = GuestMemory(queues * 2 * (buffers + rings), sealed)
@@ -265,10 +287,12 @@ class Frontend:
             pair.rx.write_descriptor(i, address, BUFFER, WRITE)
             pair.rx.make_available(i)
 
-    def send(self, frame: bytes, queue: int = 0, timeout: float = 5.0) -> None:
+    def send(
+        self, frame: bytes, queue: int = 0, timeout: float = 5.0, header: NetHeader = PLAIN
+    ) -> None:
         """Hand *frame* to the backend; waits while the ring is full."""
         pair = self.pairs[queue]
-        data = NET_HEADER.pack(0, 0, 0, 0, 0, 0, 0) + frame
+        data = NET_HEADER.pack(*header) + frame
         count = -(-len(data) // BUFFER)
         deadline = time.monotonic() + timeout
         while len(self._reclaim(pair)) < count:
@@ -280,7 +304,7 @@ class Frontend:
         if pair.tx.wants_kick:
             os.eventfd_write(pair.tx_kick, 1)
 
-    def receive(self, timeout: float = 5.0) -> bytes:
+    def receive(self, timeout: float = 5.0) -> Frame:
         """Return the next frame from any queue.
 
         :raises TimeoutError: none came.
@@ -292,7 +316,7 @@ class Frontend:
                 self._wait_call([p.rx_call for p in self.pairs], deadline)
         return self.received.popleft()
 
-    def receive_all(self) -> list[bytes]:
+    def receive_all(self) -> list[Frame]:
         """Return the frames that are there now."""
         self._collect()
         frames = list(self.received)
@@ -378,13 +402,15 @@ class Frontend:
         for pair in self.pairs:
             self.received.extend(self._take_frames(pair))
 
-    def _take_frames(self, pair: Pair) -> Iterator[bytes]:
+    def _take_frames(self, pair: Pair) -> Iterator[Frame]:
         """Take whole frames off the receive ring and offer their buffers again."""
         taken = False
         while (ready := pair.rx.used_count()) and ready >= (count := self._buffers(pair)):
             data = b"".join(self._take_buffer(pair) for _ in range(count))
             taken = True
-            yield data[NET_HEADER.size :]
+            frame = Frame(data[NET_HEADER.size :])
+            frame.header = NetHeader(*NET_HEADER.unpack_from(data))
+            yield frame
         if taken and pair.rx.wants_kick:
             os.eventfd_write(pair.rx_kick, 1)
 

@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 
+#include "core/offload.h"
 #include "core/runtime.h"
 #include "fuzz.h"
 #include "vhost/ring.h"
@@ -87,6 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			.indirect = flags & 2,
 			.event_idx = flags & 4,
 			.mergeable = (flags & 9) == 9,
+			.offloads = flags & 64 ? VB_OFFLOAD_ALL : 0,
 			.log = flags & 16 ? &log : NULL,
 			.log_used = flags & 32 ? BASE : VHOST_NO_LOG,
 			.memory = &memory,

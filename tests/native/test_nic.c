@@ -30,6 +30,7 @@
 #include "bricks/neigh.h"
 #include "bricks/nic.h"
 #include "core/runtime.h"
+#include "tcp_frame.h"
 
 #define NB_WORKERS 2
 #define RING 64
@@ -319,6 +320,21 @@ static void chains_stay_whole(void **state)
 	assert_ptr_equal(end_recv(&ends[1]), m);
 	assert_int_equal(m->nb_segs, 2);
 	rte_pktmbuf_free(m);
+}
+
+/* What a guest leaves to be done no device is asked for. */
+static void what_guests_left_is_done_before(void **state)
+{
+	const struct tcp_frame f = {.version = 4, .payload = 40000, .tcp_options = 12};
+	uint32_t done = 0, n = 0;
+
+	(void)state;
+	end_send(&ends[0], 0, tcp_frame_offload(&f, 1448));
+	for (; done < f.payload; n++)
+		done += tcp_frame_check_mbuf(&f, end_recv(&ends[1]), done, 1448);
+	assert_int_equal(stats(nics[0]).to_peer_packets, n);
+	assert_int_equal(stats(nics[0]).made_packets, n - 1);
+	assert_int_equal(stats(nics[0]).drops[VB_DROP_TOO_BIG], 0);
 }
 
 static void a_device_without_chains_gets_copies(void **state)
@@ -704,6 +720,7 @@ int main(void)
 		T(long_frames_are_dropped),
 		T(an_mtu_that_the_device_cannot_do_is_refused),
 		T(chains_stay_whole),
+		T(what_guests_left_is_done_before),
 		T(a_device_without_chains_gets_copies),
 		T(what_the_device_has_no_room_for_is_dropped),
 		T(a_switch_announces_its_neighbours_over_it),

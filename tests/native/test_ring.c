@@ -10,9 +10,11 @@
 #include <string.h>
 
 #include "core/loan.h"
+#include "core/offload.h"
 #include "core/pool.h"
 #include "core/runtime.h"
 #include "guest_ring.h"
+#include "tcp_frame.h"
 #include "vhost/chain.h"
 
 #define SIZE 16
@@ -89,6 +91,48 @@ static void expect_drop(enum vb_drop why, uint16_t head)
 	guest_desc(&g, 0, DATA, 72, 0, 0);
 	guest_offer(&g, 0);
 	expect_frame(60);
+}
+
+/* ---- what guests leave to be done ---- */
+
+/* Have a frame and its header in guest memory at DATA; returns how many bytes. */
+static uint32_t write_offload(const struct tcp_frame *f, const struct virtio_net_hdr *hdr)
+{
+	struct rte_mbuf *m = tcp_frame_make(f);
+	uint32_t len = 12 + m->pkt_len, at = 12;
+
+	memset(guest_at(&g, DATA), 0, 12);
+	memcpy(guest_at(&g, DATA), hdr, sizeof(*hdr));
+	for (struct rte_mbuf *seg = m; seg != NULL; seg = seg->next) {
+		memcpy(guest_at(&g, DATA) + at, rte_pktmbuf_mtod(seg, void *), seg->data_len);
+		at += seg->data_len;
+	}
+	rte_pktmbuf_free(m);
+	return len;
+}
+
+/* Through one ring and out of another: the header says the same, but for what is ours. */
+static void an_offload_passes(void **state)
+{
+	const struct tcp_frame f = {.version = 6, .payload = 65535 - 20};
+	struct virtio_net_hdr hdr = tcp_frame_header(&f, 1440);
+	uint32_t len, to = DATA + 0x11000 - GUEST_BASE;
+
+	(void)state;
+	hdr.hdr_len = 3;
+	len = write_offload(&f, &hdr);
+	g.v.offloads = VB_OFFLOAD_ALL;
+	guest_desc(&g, 0, DATA, len, 0, 0);
+	guest_offer(&g, 0);
+	assert_int_equal(receive(), 1);
+	assert_int_equal(pkts[0]->pkt_len, len - 12);
+	guest_desc(&g, 1, GUEST_BASE + to, len, WRITE, 0);
+	guest_offer(&g, 1);
+	vhost_ring_send(&g.ring, &g.v, &g.row, pkts, 1);
+	assert_int_equal(g.v.used->ring[1].len, len);
+	hdr.hdr_len = tcp_frame_payload(&f);
+	assert_memory_equal(g.first + to, &hdr, sizeof(hdr));
+	assert_memory_equal(g.first + to + 12, guest_at(&g, DATA + 12), len - 12);
 }
 
 /* ---- from the guest: what is good ---- */
@@ -503,6 +547,20 @@ static void a_checksum_unasked(void **state)
 	expect_drop(VB_DROP_BAD_CSUM, 0);
 }
 
+static void a_checksum_of_no_such_frame(void **state)
+{
+	struct virtio_net_hdr *hdr = guest_at(&g, DATA);
+
+	(void)state;
+	g.v.offloads = VB_OFFLOAD_ALL;
+	hdr->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	hdr->csum_start = 34;
+	hdr->csum_offset = 16;
+	guest_desc(&g, 0, DATA, 72, 0, 0);
+	guest_offer(&g, 0);
+	expect_drop(VB_DROP_BAD_CSUM, 0);
+}
+
 /* Told once, however often it is looked at, and forgotten when it is mended. */
 static void an_index_that_jumps(void **state)
 {
@@ -674,6 +732,7 @@ static void dirty_pages_are_logged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(an_offload_passes),
 		T(one_descriptor),
 		T(header_apart),
 		T(the_longest_chain),
@@ -711,6 +770,7 @@ int main(void)
 		T(a_frame_too_long),
 		T(segmentation_unasked),
 		T(a_checksum_unasked),
+		T(a_checksum_of_no_such_frame),
 		T(an_index_that_jumps),
 		T(a_burst_with_bad_ones),
 		T(into_one_buffer),

@@ -21,6 +21,7 @@
 
 #include "core/event.h"
 #include "core/fault.h"
+#include "tcp_frame.h"
 
 #define IFNAME "vbtest0"
 
@@ -58,11 +59,11 @@ static void set_up(uint32_t mtu)
 }
 
 /* A packet socket on the interface: what the kernel sends to and has from us. */
-static int packet_open(void)
+static int packet_open(uint16_t type)
 {
 	struct ifreq ifr = {.ifr_name = IFNAME};
-	struct sockaddr_ll addr = {.sll_family = AF_PACKET, .sll_protocol = htons(0x88b5)};
-	int fd = socket(AF_PACKET, SOCK_RAW, htons(0x88b5));
+	struct sockaddr_ll addr = {.sll_family = AF_PACKET, .sll_protocol = htons(type)};
+	int fd = socket(AF_PACKET, SOCK_RAW, htons(type));
 
 	assert_int_equal(ioctl(fd, SIOCGIFINDEX, &ifr), 0);
 	addr.sll_ifindex = ifr.ifr_ifindex;
@@ -94,7 +95,7 @@ static int setup(void **state)
 	assert_int_equal(vb_tap_create("tap/" IFNAME, IFNAME, 4000, sw, &tap), 0);
 	/* Up once it has a carrier, so that it takes frames from now on, not some time later. */
 	set_up(4000);
-	packet_fd = packet_open();
+	packet_fd = packet_open(0x88b5);
 	return 0;
 }
 
@@ -164,6 +165,36 @@ static void frames_go_to_the_kernel(void **state)
 	assert_int_equal(vb_brick_destroy(second), 0);
 }
 
+/* A packet of 64 KiB and a checksum: the kernel sees finished frames, in their order. */
+static void what_guests_left_is_done_before(void **state)
+{
+	const struct tcp_frame whole = {.version = 6, .payload = 60000, .flags = 0x18},
+			       single = {.version = 6, .udp = true, .payload = 999};
+	int fd = packet_open(ETH_P_IPV6);
+	struct pollfd news = {.fd = fd, .events = POLLIN};
+	uint32_t done = 0, n = 0;
+	struct rte_mbuf *pkts[2];
+	struct sink sink;
+	uint8_t got[4100];
+
+	(void)state;
+	sink_create(&sink, "sink");
+	join(sw, sink.brick);
+	pkts[0] = tcp_frame_offload(&whole, 3940);
+	pkts[1] = tcp_frame_offload(&single, 0);
+	push_into(sw, sink.brick->edges[0].peer_index, pkts, 2);
+	for (; done < whole.payload; n++) {
+		assert_int_equal(poll(&news, 1, 10000), 1);
+		done += tcp_frame_check(&whole, got, read(fd, got, sizeof(got)), done, 3940);
+	}
+	assert_int_equal(poll(&news, 1, 10000), 1);
+	tcp_frame_check(&single, got, read(fd, got, sizeof(got)), 0, 0);
+	harness_wait(stats().to_peer_packets == n + 1);
+	assert_int_equal(stats().made_packets, n - 1);
+	close(fd);
+	assert_int_equal(vb_brick_destroy(sink.brick), 0);
+}
+
 static void names_that_are_no_tap_are_refused(void **state)
 {
 	struct vb_brick *brick;
@@ -199,6 +230,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(frames_come_from_the_kernel),
 		T(frames_go_to_the_kernel),
+		T(what_guests_left_is_done_before),
 		T(names_that_are_no_tap_are_refused),
 		T(a_deleted_interface_is_a_fault),
 	};

@@ -11,8 +11,10 @@
 #include <string.h>
 
 #include "bricks/neigh.h"
+#include "core/offload.h"
 #include "core/pool.h"
 #include "core/runtime.h"
+#include "tcp_frame.h"
 
 #define NB 3 /* networks */
 #define FLAT 0
@@ -291,6 +293,29 @@ static void what_cannot_be_written_in_place_is_copied(void **state)
 	assert_memory_equal(
 		rte_pktmbuf_mtod_offset(device.got[0], char *, 12), "\x81\x00\x00\x0a\x08\x00", 6);
 	sink_empty(&device);
+}
+
+/* A checksum that a guest left to us is where it was, counted from the frame's start. */
+static void what_is_to_be_done_moves_with_the_tag(void **state)
+{
+	struct tcp_frame f = {.version = 4, .payload = 3000};
+	struct virtio_net_hdr inside = {0}, outside = {0};
+
+	(void)state;
+	from_network(1, tcp_frame_offload(&f, 1000));
+	assert_int_equal(device.nb_got, 1);
+	vb_offload_put(device.got[0], &outside);
+	f.tags = 1;
+	inside = tcp_frame_header(&f, 1000);
+	assert_memory_equal(&outside, &inside, sizeof(outside));
+	from_device(device.got[0]);
+	device.nb_got = 0;
+	assert_int_equal(networks[1].nb_got, 1);
+	vb_offload_put(networks[1].got[0], &inside);
+	f.tags = 0;
+	outside = tcp_frame_header(&f, 1000);
+	assert_memory_equal(&inside, &outside, sizeof(outside));
+	sink_empty(&networks[1]);
 }
 
 static void without_a_buffer_a_shared_packet_is_dropped(void **state)
@@ -620,6 +645,7 @@ int main(void)
 		T(a_shared_packet_is_copied),
 		T(a_packet_that_nobody_shares_is_not_copied),
 		T(what_cannot_be_written_in_place_is_copied),
+		T(what_is_to_be_done_moves_with_the_tag),
 		T(without_a_buffer_a_shared_packet_is_dropped),
 		T(a_burst_keeps_each_networks_order),
 		T(a_vlan_has_one_network),

@@ -20,6 +20,7 @@
 #include "bricks/vxlan.h"
 #include "core/pool.h"
 #include "core/runtime.h"
+#include "tcp_frame.h"
 
 #define PORT 4789
 #define VNI 1001
@@ -267,6 +268,35 @@ static void addresses_are_learnt(void **state)
 
 	(void)state;
 	learn_and_replicate(&a, &b, wire);
+	close(wire);
+}
+
+/* Each remote host has finished frames; those that a port's MTU holds for. */
+static void what_guests_left_is_done_before(void **state)
+{
+	const struct tcp_frame f = {.version = 4, .payload = 20000, .tags = 1};
+	uint32_t there = 0, on_wire = 0, n = 0;
+	int wire = wire_open("127.0.0.3");
+	struct rte_mbuf *m;
+	uint8_t got[1600];
+
+	(void)state;
+	vb_host_give(&a.guest, tcp_frame_offload(&f, 1460));
+	for (; on_wire < f.payload; n++) {
+		struct pollfd ready = {.fd = wire, .events = POLLIN};
+		ssize_t len;
+
+		assert_int_equal(poll(&ready, 1, 10000), 1);
+		len = read(wire, got, sizeof(got));
+		on_wire += tcp_frame_check(&f, got + 8, len - 8, on_wire, 1460);
+		harness_wait((m = vb_host_take(&b.guest)) != NULL);
+		there += tcp_frame_check_mbuf(&f, m, there, 1460);
+	}
+	harness_wait(stats(&a).to_peer_packets == 2 * n);
+	assert_int_equal(stats(&a).made_packets, 2 * n - 1);
+	/* A segment of a byte more is too long, and every one is counted. */
+	vb_host_give(&a.guest, tcp_frame_offload(&f, 1461));
+	harness_wait(dropped(&a, VB_DROP_TOO_BIG) == 13);
 	close(wire);
 }
 
@@ -732,6 +762,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(addresses_are_learnt),
+		T(what_guests_left_is_done_before),
 		T(ipv6_is_as_good),
 		T(an_address_that_moves_is_followed),
 		T(bad_packets_are_dropped_by_name),

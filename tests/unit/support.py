@@ -84,6 +84,7 @@ def settings(directory: Path, **changes: Any) -> Settings:
         port_access=Access(mode=0o620),
         default_mode=Mode.CLIENT,
         max_queues=4,
+        offloads=True,
         standby=False,
     )
     return dataclasses.replace(made, **changes)

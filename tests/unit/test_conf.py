@@ -44,6 +44,7 @@ def test_defaults(resolve) -> None:
     assert made.port_access == type(made.port_access)(uid=KEEP, gid=KEEP, mode=0o660)
     assert made.default_mode is Mode.CLIENT
     assert made.max_queues == 16
+    assert made.offloads
     assert made.datapath_class == "vhost_brick_plugin.datapath.fake:FakeDatapath"
     assert made.options.worker_cores == ()
     assert made.options.hugepages is False
@@ -76,6 +77,7 @@ def test_everything_set(resolve) -> None:
         socket_mode = 666
         default_mode = server
         max_queues = 2
+        offloads = false
         """.replace("\n        ", "\n")
     )
     assert (made.state_dir, made.api_socket, made.socket_dir) == ("/tmp/s", "/tmp/a", "/tmp/d")
@@ -83,6 +85,7 @@ def test_everything_set(resolve) -> None:
     access = made.port_access
     assert (access.uid, access.gid, access.mode) == (user.pw_uid, 4711, 0o666)
     assert (made.default_mode, made.max_queues) == (Mode.SERVER, 2)
+    assert not made.offloads
     options = made.options
     assert (options.worker_cores, options.control_cores) == ((3, 1, 2), (0,))
     assert (options.memory_mb, options.mbufs, options.hugepages) == (512, 2048, True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.unit.support import Bench, entry, nic, state, tap, vxlan
-from vhost_brick_plugin import errors, model
+from vhost_brick_plugin import errors, features, model
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.daemon import checks, lives
 from vhost_brick_plugin.daemon.state import Entry, State
@@ -162,6 +162,20 @@ def test_an_offer_never_shrinks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     status = bench.ensure("a", mtu=1400)
     assert status.port.mtu == 1400
     assert status.offer == Offer(features=fake.SUPPORTED, queues=2, mtu=1500)
+
+
+@pytest.mark.parametrize("offloads", [True, False])
+def test_offloads_may_be_left_out(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch, offloads: bool
+) -> None:
+    monkeypatch.setattr(fake, "SUPPORTED", (1 << 64) - 1)
+    bench = Bench(short_dir, offloads=offloads)
+    able = Offer(features=(1 << 64) - 1, queues=4, mtu=1500)
+    monkeypatch.setattr(bench.datapath, "offer", lambda port: able)
+    offered = features.names(bench.ensure("a").offer.features)
+    assert {"MRG_RXBUF", "MQ", "VERSION_1", "CTRL_VQ"} < set(offered)
+    for name in ("CSUM", "GUEST_CSUM", "HOST_TSO4", "HOST_TSO6", "GUEST_TSO4", "GUEST_TSO6"):
+        assert (name in offered) == offloads
 
 
 def test_an_offer_grows(bench: Bench) -> None:

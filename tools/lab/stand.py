@@ -184,15 +184,22 @@ class Stand:
     # -- guests
 
     def guest(
-        self, name: str, ports: Iterable[str] = (), *, tuning: Iterable[str] = (), **options: Any
+        self,
+        name: str,
+        ports: Iterable[str] = (),
+        *,
+        tuning: Iterable[str] = (),
+        image: GuestImage | None = None,
+        **options: Any,
     ) -> Guest:
         """A guest with an interface on each of *ports*, not yet started.
 
         :param tuning: options of ``domain interface-xml``.
+        :param image: what it boots, if not the host's.
         :param options: :class:`.lab.Guest`'s.
         """
         interfaces = [self.interface(port, *tuning) for port in ports]
-        guest = Guest(self.libvirt, self.host.image, name, interfaces, **options)
+        guest = Guest(self.libvirt, image or self.host.image, name, interfaces, **options)
         self._guests.append(guest)
         return guest
 

@@ -51,6 +51,14 @@ OPTS = [
         ],
         help="Who listens on the socket of a port that does not say.",
     ),
+    cfg.BoolOpt(
+        "offloads",
+        default=True,
+        help="Offer new ports checksum and TCP segmentation offload. Without them guests send "
+        "and get nothing but whole frames of their MTU. Turn it off where guests have XDP "
+        "programs on their cards: they ask QEMU to turn offloads off, and it does not pass "
+        "that on.",
+    ),
     cfg.IntOpt(
         "max_queues",
         default=16,

@@ -102,6 +102,7 @@ def resolve(conf: cfg.ConfigOpts) -> Settings:
         ),
         default_mode=model.Mode(conf.vhost.default_mode),
         max_queues=conf.vhost.max_queues,
+        offloads=conf.vhost.offloads,
         standby=conf.daemon.standby,
     )
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from vhost_brick_plugin import errors, model
+from vhost_brick_plugin import errors, features, model
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.daemon import checks, events, reconcile
 from vhost_brick_plugin.daemon.engine import Engine
@@ -244,7 +244,10 @@ class Service:
     def _offer(self, port: Port, present: Entry | None) -> model.Offer:
         if present is not None and port.same_datapath(present.port):
             return present.offer
-        return checks.grow_offer(self._datapath.offer(port), present)
+        fresh = self._datapath.offer(port)
+        if not self._settings.offloads:
+            fresh = dataclasses.replace(fresh, features=fresh.features & ~features.OFFLOADS)
+        return checks.grow_offer(fresh, present)
 
     def _commit(self, after: State, subjects: Collection[str]) -> None:
         """Store *after*, then make the datapath follow; on an error nothing has changed."""

@@ -36,6 +36,7 @@ class Settings:
     :ivar datapath_class: its class, as ``module:Class``.
     :ivar port_access: what the sockets of server-mode ports get.
     :ivar max_queues: queue pairs a port may offer, and offers by default.
+    :ivar offloads: new ports are offered checksum and segmentation offload.
     :ivar standby: stand by for a daemon that serves already.
     """
 
@@ -49,4 +50,5 @@ class Settings:
     port_access: Access
     default_mode: Mode
     max_queues: int
+    offloads: bool
     standby: bool

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.frontend.ring import GUEST_BASE, INDIRECT, NEXT, SplitRing
-from tests.frontend.vhost_user import NET_HEADER, Frontend
+from tests.frontend.vhost_user import NET_HEADER, PLAIN, Frontend, NetHeader
 from tests.functional import exchange
 from tests.functional.waiting import wait_until
 
@@ -110,7 +110,9 @@ class Guest(Frontend):
         """Offer a frame as an honest driver would."""
         self.post(Descriptor(self.at + HONEST, self.write(HEADER + frame, HONEST)))
 
-    def send(self, frame: bytes, queue: int = 0, timeout: float = 5.0) -> None:
+    def send(
+        self, frame: bytes, queue: int = 0, timeout: float = 5.0, header: NetHeader = PLAIN
+    ) -> None:
         self.post_frame(frame)
 
     def settle(self, ring: SplitRing | None = None) -> None:

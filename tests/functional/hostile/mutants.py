@@ -63,6 +63,8 @@ BAD = "test_bad_messages.py::"
 TABLE = "test_memory_table.py::"
 OUT = "test_transmit_ring.py::test_bad_chain"
 INDIRECT = "test_transmit_ring.py::test_bad_indirect_table"
+OFFLOAD = "test_transmit_ring.py::test_bad_offload"
+NOT_AGREED = "test_transmit_ring.py::test_offload_that_was_offered_and_not_accepted"
 IN = "test_receive_ring.py::test_bad_buffer"
 RACE = "test_misbehaviour.py::test_values_that_change_between_two_reads"
 
@@ -501,18 +503,6 @@ MUTANTS = [
     ),
     Mutant(
         "vhost/ring.c",
-        "if (hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE)",
-        "if (false)",
-        OUT + "[gso_of_size_0]",
-    ),
-    Mutant(
-        "vhost/ring.c",
-        "return (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) == 0 ? VHOST_CHAIN_OK",
-        "return true ? VHOST_CHAIN_OK",
-        OUT + "[csum_outside_the_frame]",
-    ),
-    Mutant(
-        "vhost/ring.c",
         "bool out_of_step = n > v->size;",
         "bool out_of_step = false;",
         "test_transmit_ring.py::test_available_index_jumps[half_of_all]",
@@ -534,6 +524,145 @@ MUTANTS = [
         "room->why = VB_DROP_TOO_BIG;\n\treturn true;",
         "return true;",
         "test_receive_ring.py::test_buffer_too_small_for_the_frame",
+    ),
+    # -- what a frame asks to be done
+    Mutant(
+        "core/offload.c",
+        "if (gso && (tso_of(hdr->gso_type) & agreed) == 0)",
+        "if (false)",
+        OFFLOAD + "[gso_of_udp]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "if (gso && (tso_of(hdr->gso_type) & agreed) == 0)",
+        "if (gso && tso_of(hdr->gso_type) == 0)",
+        NOT_AGREED + "[HOST_TSO4]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "if (gso && (tso_of(hdr->gso_type) & agreed) == 0)",
+        "if (gso && tso_of(hdr->gso_type) == 0)",
+        NOT_AGREED + "[HOST_TSO6]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "if (gso && (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) == 0)",
+        "if (false)",
+        OFFLOAD + "[gso_without_csum]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "if ((agreed & VB_OFFLOAD_CSUM) == 0)",
+        "if (false)",
+        NOT_AGREED + "[CSUM_alone]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "if (!find(&h, m))",
+        "if (!find(&h, m) && false)",
+        OFFLOAD + "[gso_of_a_fragment]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "hdr->csum_start != h.l4",
+        "false",
+        OFFLOAD + "[csum_from_elsewhere]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "\t\thdr->csum_offset != (",
+        "\t\tfalse && hdr->csum_offset != (",
+        OFFLOAD + "[csum_into_the_port]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "h->l4 >= h->ip + sizeof(struct rte_ipv4_hdr)",
+        "true",
+        OFFLOAD + "[gso_ip_header_of_16_bytes]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "ip[0] >> 4 == 4",
+        "true",
+        OFFLOAD + "[gso_ipv4_of_version_6]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "h->p[h->ip] >> 4 != 6",
+        "false",
+        OFFLOAD + "[gso_ipv6_of_version_4]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "(load16(ip + 6) & (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) == 0",
+        "true",
+        OFFLOAD + "[gso_of_a_fragment]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "h->protocol != IPPROTO_TCP || h->l4 + sizeof",
+        "h->l4 + sizeof",
+        OFFLOAD + "[csum_of_icmp]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "return h->end >= h->l4 + sizeof(struct rte_tcp_hdr) && h->end <= h->seen;",
+        "return h->end <= h->seen;",
+        OFFLOAD + "[gso_tcp_header_of_16_bytes]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "return h->end >= h->l4 + sizeof(struct rte_tcp_hdr) && h->end <= h->seen;",
+        "return h->end >= h->l4 + sizeof(struct rte_tcp_hdr);",
+        OFFLOAD + "[csum_with_a_tcp_header_beyond_the_frame]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "\t\treturn h->end <= h->seen;",
+        "\t\treturn true;",
+        OFFLOAD + "[csum_into_a_udp_header_cut]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "type != RTE_ETHER_TYPE_IPV4 && type != RTE_ETHER_TYPE_IPV6",
+        "false",
+        OFFLOAD + "[csum_of_arp]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "h->protocol != IPPROTO_TCP || h->version",
+        "h->version",
+        OFFLOAD + "[gso_of_a_udp_packet]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "|| h->version != (tso == VB_OFFLOAD_TSO4 ? 4 : 6)",
+        "",
+        OFFLOAD + "[gso_tcpv6_of_ipv4]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "|| h->version != (tso == VB_OFFLOAD_TSO4 ? 4 : 6)",
+        "",
+        OFFLOAD + "[gso_tcpv4_of_ipv6]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "if (payload > (uint32_t)hdr->gso_size * VB_OFFLOAD_SEGMENTS_MAX)",
+        "if (false)",
+        OFFLOAD + "[gso_of_513_segments]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "if (payload > (uint32_t)hdr->gso_size * VB_OFFLOAD_SEGMENTS_MAX)",
+        "if (false)",
+        OFFLOAD + "[gso_of_size_0]",
+    ),
+    Mutant(
+        "core/offload.c",
+        "if (h->end - h->ip + hdr->gso_size > UINT16_MAX)",
+        "if (false)",
+        OFFLOAD + "[gso_longer_than_ip_can_say]",
     ),
     # -- what is read twice may be two things
     Mutant(

@@ -410,8 +410,22 @@ def test_ring_outside_memory(
 @STATES
 @pytest.mark.parametrize(
     "feature",
-    [Feature.CSUM, Feature.HOST_TSO4, Feature.RING_PACKED, 1 << 33, 1 << 63],
-    ids=["CSUM", "HOST_TSO4", "RING_PACKED", "ACCESS_PLATFORM", "bit_63"],
+    [
+        Feature.CTRL_GUEST_OFFLOADS,
+        Feature.HOST_ECN,
+        Feature.HOST_UFO,
+        Feature.RING_PACKED,
+        1 << 33,
+        1 << 63,
+    ],
+    ids=[
+        "CTRL_GUEST_OFFLOADS",
+        "HOST_ECN",
+        "HOST_UFO",
+        "RING_PACKED",
+        "ACCESS_PLATFORM",
+        "bit_63",
+    ],
 )
 def test_feature_that_was_not_offered(stage: Stage, feature: int, running: bool) -> None:
     payload = struct.pack("<Q", WANTED | feature)

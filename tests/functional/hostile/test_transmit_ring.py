@@ -17,6 +17,7 @@ from tests.frontend.vhost_user import NET_HEADER, WANTED
 from tests.functional.exchange import frame
 from tests.functional.hostile.guest import HEADER, Descriptor, Guest, chained
 from tests.functional.hostile.stage import WITNESS_NUMBER, Stage
+from tests.functional.tcp import EVERYTHING, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, Segment, payload
 from tests.functional.waiting import wait_until
 
 Chain = Callable[[Guest], list[Descriptor]]
@@ -26,8 +27,6 @@ TABLE = 4096
 
 RING = 256
 """Descriptors of each ring."""
-
-GSO_TCPV4, NEEDS_CSUM = 1, 1
 
 
 def good(g: Guest) -> Descriptor:
@@ -127,6 +126,91 @@ DIRECT: dict[str, tuple[Chain, str]] = {
     ),
 }
 
+
+def segment(
+    g: Guest,
+    *,
+    version: int = 4,
+    udp: bool = False,
+    size: int = 1000,
+    length: int = 3000,
+    cut: int | None = None,
+    pokes: dict[int, int] | None = None,
+    **header: int,
+) -> list[Descriptor]:
+    """Return a long frame that asks for segments, as an honest driver's but for what is said.
+
+    :param length: of the payload.
+    :param cut: the frame ends there.
+    :param pokes: bytes, by their place in the frame.
+    :param header: fields of the virtio header.
+    """
+    honest = Segment(version, payload(length), size, g.number, WITNESS_NUMBER, udp)
+    frame = bytearray(honest.frame[:cut])
+    for at, byte in (pokes or {}).items():
+        frame[at] = byte
+    data = NET_HEADER.pack(*honest.header._replace(**header)) + frame
+    return [Descriptor(g.at, g.write(data))]
+
+
+OFFLOADED: dict[str, tuple[Chain, str]] = {
+    "gso_of_size_0": (lambda g: segment(g, gso_size=0), "bad_gso"),
+    "gso_of_513_segments": (lambda g: segment(g, length=2565, gso_size=5), "bad_gso"),
+    "gso_of_an_unknown_type": (lambda g: segment(g, gso_type=0x7F), "bad_gso"),
+    "gso_of_udp": (lambda g: segment(g, version=6, gso_type=3), "bad_gso"),
+    "gso_ecn": (lambda g: segment(g, gso_type=0x81), "bad_gso"),
+    "gso_without_csum": (lambda g: segment(g, flags=0), "bad_gso"),
+    "gso_tcpv6_of_ipv4": (lambda g: segment(g, gso_type=GSO_TCPV6), "bad_gso"),
+    "gso_tcpv4_of_ipv6": (lambda g: segment(g, version=6, gso_type=GSO_TCPV4), "bad_gso"),
+    "gso_of_a_udp_packet": (lambda g: segment(g, udp=True), "bad_gso"),
+    "gso_longer_than_ip_can_say": (
+        lambda g: segment(g, version=6, length=65500, gso_size=65490),
+        "bad_gso",
+    ),
+    "gso_of_no_packet": (lambda g: segment(g, cut=14), "bad_gso"),
+    "gso_ip_header_cut": (lambda g: segment(g, cut=33), "bad_gso"),
+    "gso_ipv6_header_cut": (lambda g: segment(g, version=6, cut=53), "bad_gso"),
+    "gso_tcp_header_cut": (lambda g: segment(g, cut=53), "bad_gso"),
+    "gso_ip_header_of_16_bytes": (
+        lambda g: segment(g, pokes={14: 0x44, 42: 0x50}, csum_start=30),
+        "bad_gso",
+    ),
+    "gso_tcp_header_of_16_bytes": (lambda g: segment(g, pokes={46: 0x40}), "bad_gso"),
+    "gso_tcp_header_beyond_the_frame": (lambda g: segment(g, pokes={46: 0xF0}, cut=93), "bad_gso"),
+    "gso_ipv6_of_version_4": (lambda g: segment(g, version=6, pokes={14: 0x40}), "bad_gso"),
+    "gso_ipv4_of_version_6": (lambda g: segment(g, pokes={14: 0x65}), "bad_gso"),
+    "gso_of_a_fragment": (lambda g: segment(g, pokes={20: 0x20}), "bad_gso"),
+    "gso_extension_header_beyond_the_frame": (
+        lambda g: segment(g, version=6, pokes={20: 60}, cut=61),
+        "bad_gso",
+    ),
+    "csum_outside_the_frame": (
+        lambda g: segment(g, csum_start=65535, csum_offset=65535),
+        "bad_csum",
+    ),
+    "csum_from_the_end_of_the_frame": (lambda g: segment(g, csum_start=3054), "bad_csum"),
+    "csum_from_elsewhere": (lambda g: segment(g, csum_start=32), "bad_csum"),
+    "csum_into_the_source_address": (
+        lambda g: segment(g, size=0, csum_start=14, csum_offset=12),
+        "bad_csum",
+    ),
+    "csum_into_the_port": (lambda g: segment(g, size=0, csum_offset=0), "bad_csum"),
+    "csum_of_a_frame_that_is_not_ip": (
+        lambda g: with_header(g, NEEDS_CSUM, 0, 0, 0, 34, 16),
+        "bad_csum",
+    ),
+    "csum_with_a_tcp_header_beyond_the_frame": (
+        lambda g: segment(g, size=0, pokes={46: 0xF0}, cut=93),
+        "bad_csum",
+    ),
+    "csum_of_arp": (lambda g: segment(g, version=6, size=0, pokes={12: 8, 13: 6}), "bad_csum"),
+    "csum_of_icmp": (lambda g: segment(g, size=0, pokes={23: 1}, csum_offset=6), "bad_csum"),
+    "csum_into_a_udp_header_cut": (
+        lambda g: segment(g, size=0, udp=True, cut=41),
+        "bad_csum",
+    ),
+}
+
 INDIRECTLY: dict[str, tuple[Chain, str]] = {
     "nested": (
         lambda g: inside(g, g.table([good(g)], 2 * TABLE)),
@@ -202,6 +286,55 @@ def test_bad_chain(stage: Stage, chain: Chain, drop: str) -> None:
 @pytest.mark.parametrize(("chain", "drop"), INDIRECTLY.values(), ids=INDIRECTLY)
 def test_bad_indirect_table(stage: Stage, chain: Chain, drop: str) -> None:
     _refused(stage, chain, drop, WANTED | Feature.INDIRECT_DESC)
+
+
+@pytest.mark.parametrize(("chain", "drop"), OFFLOADED.values(), ids=OFFLOADED)
+def test_bad_offload(stage: Stage, chain: Chain, drop: str) -> None:
+    _refused(stage, chain, drop, EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("missing", "version", "size", "drop"),
+    [
+        (Feature.HOST_TSO4, 4, 1000, "bad_gso"),
+        (Feature.HOST_TSO6, 6, 1000, "bad_gso"),
+        (Feature.CSUM, 4, 1000, "bad_gso"),
+        (Feature.CSUM, 4, 0, "bad_csum"),
+    ],
+    ids=["HOST_TSO4", "HOST_TSO6", "CSUM", "CSUM_alone"],
+)
+def test_offload_that_was_offered_and_not_accepted(
+    stage: Stage, missing: Feature, version: int, size: int, drop: str
+) -> None:
+    features = EVERYTHING & ~missing
+    _refused(stage, lambda g: segment(g, version=version, size=size), drop, features)
+
+
+@pytest.mark.parametrize(
+    ("length", "header"),
+    [
+        (3000, {}),
+        (3000, {"hdr_len": 0}),
+        (3000, {"hdr_len": 65535}),
+        (1000, {}),
+        (1000, {"gso_size": 65535}),
+        (5120, {"gso_size": 10}),
+    ],
+    ids=["honest", "hdr_len_0", "hdr_len_65535", "one_segment", "size_beyond_the_frame", "tiny"],
+)
+def test_legal_offload(stage: Stage, length: int, header: dict[str, int]) -> None:
+    """The witness has agreed to nothing and gets segments."""
+    with stage.attack() as port:
+        guest = port.connect(features=EVERYTHING)
+        port.exchange(guest)
+        guest.post(*segment(guest, length=length, **header))
+        size = header.get("gso_size", 1000)
+        wanted = Segment(4, payload(length), size, guest.number, WITNESS_NUMBER).finished()
+        # More frames than the witness's ring has room for come as they may.
+        for frame in wanted if len(wanted) < RING else wanted[:32]:
+            port.wait_witness(frame)
+        guest.settle()
+        assert port.drops() == {}
 
 
 def test_chain_longer_than_any(stage: Stage) -> None:
