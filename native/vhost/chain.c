@@ -111,7 +111,7 @@ void vhost_chain_scatter(
 		uint64_t gpa = c->piece->gpa + c->offset;
 		uint32_t here = vhost_cursor_step(c, len);
 
-		memcpy(to, in, here);
+		memmove(to, in, here); /* see vhost_copy() */
 		if (unlikely(log != NULL))
 			vhost_log_write(log, gpa, here);
 		in += here;
