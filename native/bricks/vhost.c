@@ -9,6 +9,9 @@
  * workers read each round, and a ring's setup is one pointer: changes of either need no
  * new graph and cost no packet.
  *
+ * A worker that is about to sleep has the drivers of the rings it polls kick, and asks them
+ * not to when it is back.
+ *
  * Workers share queue pairs out by number; towards the guest flows are spread over
  * its queue pairs by their hash, so that each stays in order.
  */
@@ -80,7 +83,7 @@ static uint16_t vhost_pull(const struct vb_ctx *ctx, const struct vb_node *node,
 		struct vhost_ring *ring = &s->device.rings[VHOST_RING_FROM_GUEST(pair)];
 		const struct vhost_vring *v;
 
-		if (pair % ctx->nb_workers != ctx->worker)
+		if (vhost_device_worker(pair, ctx->nb_workers) != ctx->worker)
 			continue;
 		v = vring_of(ring);
 		n = v != NULL ? vhost_ring_receive(ring, v, row, pkts, VB_BURST) : 0;
@@ -90,6 +93,74 @@ static uint16_t vhost_pull(const struct vb_ctx *ctx, const struct vb_node *node,
 		total += n;
 	}
 	return total;
+}
+
+/* The queue pairs among "pairs" that a worker polls. */
+static uint64_t pairs_of(const struct vb_ctx *ctx, uint64_t pairs)
+{
+	uint64_t own = 0;
+
+	for (; pairs != 0; pairs &= pairs - 1) {
+		uint16_t pair = __builtin_ctzll(pairs);
+
+		if (vhost_device_worker(pair, ctx->nb_workers) == ctx->worker)
+			own |= 1ULL << pair;
+	}
+	return own;
+}
+
+static bool vhost_can_wake(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	const struct vhost_port *port = node->state;
+	const struct vhost_device *dev = &port->by_edge[edge]->device;
+	uint64_t pairs = pairs_of(ctx, __atomic_load_n(&dev->enabled, __ATOMIC_RELAXED));
+
+	for (; pairs != 0; pairs &= pairs - 1) {
+		uint16_t pair = __builtin_ctzll(pairs);
+
+		if (!__atomic_load_n(
+			    &dev->rings[VHOST_RING_FROM_GUEST(pair)].kicks, __ATOMIC_ACQUIRE))
+			return false;
+	}
+	return true;
+}
+
+static bool vhost_arm(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	const struct vhost_port *port = node->state;
+	struct vhost_device *dev = &port->by_edge[edge]->device;
+	uint64_t pairs = pairs_of(ctx, __atomic_load_n(&dev->enabled, __ATOMIC_RELAXED));
+	bool empty = true;
+
+	__atomic_fetch_or(&dev->armed, pairs, __ATOMIC_RELAXED);
+	for (; pairs != 0; pairs &= pairs - 1) {
+		struct vhost_ring *ring =
+			&dev->rings[VHOST_RING_FROM_GUEST(__builtin_ctzll(pairs))];
+		const struct vhost_vring *v = vring_of(ring);
+
+		empty &= v == NULL || vhost_ring_listen(ring, v);
+	}
+	return empty;
+}
+
+/* Also those that are not enabled any more: they may be again. */
+static void vhost_disarm(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	const struct vhost_port *port = node->state;
+	struct vhost_device *dev = &port->by_edge[edge]->device;
+	uint64_t pairs = pairs_of(ctx, __atomic_load_n(&dev->armed, __ATOMIC_RELAXED));
+
+	if (pairs == 0)
+		return;
+	__atomic_fetch_and(&dev->armed, ~pairs, __ATOMIC_RELAXED);
+	for (; pairs != 0; pairs &= pairs - 1) {
+		struct vhost_ring *ring =
+			&dev->rings[VHOST_RING_FROM_GUEST(__builtin_ctzll(pairs))];
+		const struct vhost_vring *v = vring_of(ring);
+
+		if (v != NULL)
+			vhost_ring_hush(ring, v);
+	}
 }
 
 /* Drop what the guest's MTU has no room for; return how many packets are left. */
@@ -232,6 +303,9 @@ static const struct vb_brick_ops vhost_ops = {
 	.kind = "vhost",
 	.polled = true,
 	.pull = vhost_pull,
+	.can_wake = vhost_can_wake,
+	.arm = vhost_arm,
+	.disarm = vhost_disarm,
 	.push = vhost_push,
 	.quiesce = vhost_quiesce,
 	.fini = vhost_fini,

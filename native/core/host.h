@@ -20,6 +20,7 @@
 #include <stdbool.h>
 
 #include "core/brick.h"
+#include "core/sleep.h"
 
 struct vb_host_fd {
 	int fd;
@@ -32,7 +33,7 @@ struct vb_host_fd {
 struct vb_host_port {
 	struct rte_ring *rx; /* host thread -> workers */
 	struct rte_ring *tx; /* workers -> host thread */
-	uint32_t number;     /* says which worker pulls */
+	uint32_t worker;     /* who pulls */
 	struct vb_brick *brick;
 	struct vb_counters *row; /* the host thread's */
 
@@ -75,9 +76,11 @@ void vb_host_port_stop(struct vb_host_port *port);
 void vb_host_finish(void);
 void vb_host_flush(void);
 
-/* ---- workers: these are pull() and push() of the brick ---- */
+/* ---- workers: these are the brick's ---- */
 
 uint16_t vb_host_pull(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
+bool vb_host_can_wake(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
+bool vb_host_arm(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
 void vb_host_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
 	struct rte_mbuf **pkts, uint16_t n);
 
@@ -105,6 +108,7 @@ static inline void vb_host_give(struct vb_host_port *port, struct rte_mbuf *m)
 	vb_count(&port->row->from_peer_bytes, m->pkt_len);
 	if (rte_ring_sp_enqueue(port->rx, m) != 0)
 		vb_drop(port->row, VB_DROP_RING_FULL, &m, 1);
+	vb_sleep_wake(port->worker);
 }
 
 #endif

@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "core/graph.h"
+#include "core/runtime.h"
+#include "core/sleep.h"
 #include "vhost/call.h"
 #include "vhost/foreign.h"
 #include "vhost/guard.h"
@@ -56,6 +58,37 @@ int vhost_device_init(struct vhost_device *dev, uint64_t offered, uint32_t queue
 		dev->setups[i].kick = dev->setups[i].call = -1;
 	}
 	return 0;
+}
+
+/* ---- kicks ---- */
+
+/* Let kicks of ring i wake the worker that polls it; without that it does not sleep. */
+static void heed_kicks(struct vhost_device *dev, uint32_t i)
+{
+	int kick = dev->setups[i].kick;
+	bool heeded = dev->served && kick >= 0 && i % 2 == 1 &&
+		      vb_sleep_watch(vhost_device_worker(i / 2, vb_nb_workers), kick) == 0;
+
+	__atomic_store_n(&dev->rings[i].kicks, heeded, __ATOMIC_RELEASE);
+}
+
+/* Before its eventfd is closed or the worker changes. */
+static void ignore_kicks(struct vhost_device *dev, uint32_t i)
+{
+	if (!dev->rings[i].kicks)
+		return;
+	__atomic_store_n(&dev->rings[i].kicks, false, __ATOMIC_RELEASE);
+	vb_sleep_unwatch(vhost_device_worker(i / 2, vb_nb_workers), dev->setups[i].kick);
+}
+
+void vhost_device_serve(struct vhost_device *dev, bool serve)
+{
+	dev->served = serve;
+	for (uint32_t i = 0; i < dev->nb_rings; i++)
+		if (serve)
+			heed_kicks(dev, i);
+		else
+			ignore_kicks(dev, i);
 }
 
 /* ---- from what is wanted to what runs ---- */
@@ -130,6 +163,8 @@ static void update_masks(struct vhost_device *dev)
 	}
 	dev->running = run;
 	__atomic_store_n(&dev->enabled, enabled, __ATOMIC_RELAXED);
+	/* Who sleeps has armed what was there before. */
+	vb_sleep_wake_all();
 }
 
 /* Return when no worker uses what was replaced before. */
@@ -149,7 +184,7 @@ static struct vhost_vring *replace(struct vhost_device *dev, uint32_t i)
 	if (old == NULL && v != NULL) {
 		/* Not the base that was set: virtio-user says 0 after a restart of ours. */
 		vhost_ring_reset(ring, vhost_vring_used_index(v));
-		vhost_vring_hush(v);
+		vhost_ring_hush(ring, v);
 	}
 	__atomic_store_n(&ring->vring, v, __ATOMIC_RELEASE);
 	/* Who served the ring before us may have died before it told the guest. */
@@ -316,6 +351,7 @@ static struct vhost_outcome get_vring_base(struct vhost_device *dev, struct vhos
 	/* No worker has it any more. */
 	if (ran)
 		s->base = dev->rings[i].next;
+	ignore_kicks(dev, i);
 	replace_fd(&s->kick, -1);
 	replace_fd(&s->call, -1);
 	msg->payload.state.num = s->base;
@@ -324,7 +360,9 @@ static struct vhost_outcome get_vring_base(struct vhost_device *dev, struct vhos
 
 static struct vhost_outcome set_vring_kick(struct vhost_device *dev, uint32_t i, int fd)
 {
+	ignore_kicks(dev, i);
 	replace_fd(&dev->setups[i].kick, fd);
+	heed_kicks(dev, i);
 	dev->setups[i].kicked = true;
 	update(dev, i, i);
 	return is_crooked(dev, i) ? bad(VB_FAULT_BAD_MESSAGE) : fine;

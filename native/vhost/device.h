@@ -54,6 +54,8 @@ struct vhost_device {
 	uint64_t running;	  /* a bit a queue pair whose two rings run */
 	uint64_t enabled;	  /* atomic: of those, which are enabled; what workers poll */
 	bool muted;		  /* workers are kept away for a while, whatever is enabled */
+	bool served;		  /* workers poll what is enabled */
+	uint64_t armed;		  /* atomic: a bit a queue pair whose driver is to kick */
 	struct vhost_ring *rings; /* nb_rings of them */
 };
 
@@ -78,6 +80,15 @@ struct vhost_outcome vhost_device_handle(
 
 /* A standby's copy becomes the device itself: where the rings are is read from them. */
 void vhost_device_wake(struct vhost_device *dev);
+
+/* Workers are going to poll the rings: let kicks wake them; or they do not any more. */
+void vhost_device_serve(struct vhost_device *dev, bool serve);
+
+/* The worker that polls a queue pair. */
+static inline uint32_t vhost_device_worker(uint32_t pair, uint32_t nb_workers)
+{
+	return pair % nb_workers;
+}
 
 /* Keep workers away from the rings, or let them back. */
 void vhost_device_mute(struct vhost_device *dev, bool muted);
