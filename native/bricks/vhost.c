@@ -12,8 +12,9 @@
  * A worker that is about to sleep has the drivers of the rings it polls kick, and asks them
  * not to when it is back.
  *
- * Workers share queue pairs out by number; towards the guest flows are spread over
- * its queue pairs by their hash, so that each stays in order.
+ * A queue pair is one worker's at a time, of that which had least to poll when it was first
+ * enabled; it goes to another one when that has less (vhost_watch.c).  Towards the guest flows are
+ * spread over its queue pairs by their hash, so that each stays in order.
  */
 #include "bricks/vhost.h"
 
@@ -74,7 +75,7 @@ static uint16_t vhost_pull(const struct vb_ctx *ctx, const struct vb_node *node,
 	const struct vhost_port *port = node->state;
 	const struct vhost_session *s = port->by_edge[edge];
 	struct vb_counters *row = vb_row(ctx, node->brick);
-	uint64_t pairs = __atomic_load_n(&s->device.enabled, __ATOMIC_RELAXED);
+	uint64_t pairs = vhost_device_polled(&s->device, ctx->worker);
 	uint16_t total = 0;
 
 	for (; pairs != 0; pairs &= pairs - 1) {
@@ -83,8 +84,6 @@ static uint16_t vhost_pull(const struct vb_ctx *ctx, const struct vb_node *node,
 		struct vhost_ring *ring = &s->device.rings[VHOST_RING_FROM_GUEST(pair)];
 		const struct vhost_vring *v;
 
-		if (vhost_device_worker(pair, ctx->nb_workers) != ctx->worker)
-			continue;
 		v = vring_of(ring);
 		n = v != NULL ? vhost_ring_receive(ring, v, row, pkts, VB_BURST) : 0;
 		if (n == 0)
@@ -95,25 +94,11 @@ static uint16_t vhost_pull(const struct vb_ctx *ctx, const struct vb_node *node,
 	return total;
 }
 
-/* The queue pairs among "pairs" that a worker polls. */
-static uint64_t pairs_of(const struct vb_ctx *ctx, uint64_t pairs)
-{
-	uint64_t own = 0;
-
-	for (; pairs != 0; pairs &= pairs - 1) {
-		uint16_t pair = __builtin_ctzll(pairs);
-
-		if (vhost_device_worker(pair, ctx->nb_workers) == ctx->worker)
-			own |= 1ULL << pair;
-	}
-	return own;
-}
-
 static bool vhost_can_wake(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
 {
 	const struct vhost_port *port = node->state;
 	const struct vhost_device *dev = &port->by_edge[edge]->device;
-	uint64_t pairs = pairs_of(ctx, __atomic_load_n(&dev->enabled, __ATOMIC_RELAXED));
+	uint64_t pairs = vhost_device_polled(dev, ctx->worker);
 
 	for (; pairs != 0; pairs &= pairs - 1) {
 		uint16_t pair = __builtin_ctzll(pairs);
@@ -129,12 +114,12 @@ static bool vhost_arm(const struct vb_ctx *ctx, const struct vb_node *node, uint
 {
 	const struct vhost_port *port = node->state;
 	struct vhost_device *dev = &port->by_edge[edge]->device;
-	uint64_t pairs = pairs_of(ctx, __atomic_load_n(&dev->enabled, __ATOMIC_RELAXED));
+	uint64_t pairs = vhost_device_polled(dev, ctx->worker);
 	bool empty = true;
 
-	__atomic_fetch_or(&dev->armed, pairs, __ATOMIC_RELAXED);
+	dev->hands[ctx->worker].armed = pairs;
 	for (; pairs != 0; pairs &= pairs - 1) {
-		struct vhost_ring *ring =
+		const struct vhost_ring *ring =
 			&dev->rings[VHOST_RING_FROM_GUEST(__builtin_ctzll(pairs))];
 		const struct vhost_vring *v = vring_of(ring);
 
@@ -143,24 +128,25 @@ static bool vhost_arm(const struct vb_ctx *ctx, const struct vb_node *node, uint
 	return empty;
 }
 
-/* Also those that are not enabled any more: they may be again. */
+/* Also those that are not enabled any more, since they may be again; but none that is
+ * another worker's by now.
+ */
 static void vhost_disarm(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
 {
 	const struct vhost_port *port = node->state;
 	struct vhost_device *dev = &port->by_edge[edge]->device;
-	uint64_t pairs = pairs_of(ctx, __atomic_load_n(&dev->armed, __ATOMIC_RELAXED));
+	struct vhost_hand *hand = &dev->hands[ctx->worker];
+	uint64_t pairs = hand->armed & __atomic_load_n(&hand->own, __ATOMIC_ACQUIRE);
 
-	if (pairs == 0)
-		return;
-	__atomic_fetch_and(&dev->armed, ~pairs, __ATOMIC_RELAXED);
 	for (; pairs != 0; pairs &= pairs - 1) {
-		struct vhost_ring *ring =
+		const struct vhost_ring *ring =
 			&dev->rings[VHOST_RING_FROM_GUEST(__builtin_ctzll(pairs))];
 		const struct vhost_vring *v = vring_of(ring);
 
 		if (v != NULL)
 			vhost_ring_hush(ring, v);
 	}
+	hand->armed = 0;
 }
 
 /* Drop what the guest's MTU has no room for; return how many packets are left. */

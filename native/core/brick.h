@@ -61,8 +61,8 @@ struct vb_brick_ops {
 	bool uplink; /* the host's side is a wire: switches and hosts beyond it learn from it */
 
 	/* Worker: take packets from the host's side and vb_push() them over edge.
-	 * Workers share the work out by themselves (queues by number).  Returns
-	 * how many packets it took.
+	 * Each queue is one worker's at a time (balance.h), who finds out by itself
+	 * which are its own.  Returns how many packets it took.
 	 */
 	uint16_t (*pull)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
 

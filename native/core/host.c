@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/balance.h"
 #include "core/clock.h"
 #include "core/graph.h"
 #include "core/runtime.h"
@@ -244,12 +245,10 @@ static void ring_free(struct vb_host_port *port, struct rte_ring *ring)
 int vb_host_port_init(
 	struct vb_host_port *port, struct vb_brick *brick, bool (*send)(struct vb_host_port *port))
 {
-	static uint32_t number;
-
 	port->brick = brick;
 	port->row = &brick->rows[VB_ROW_HOST];
 	port->send = send;
-	port->worker = __atomic_fetch_add(&number, 1, __ATOMIC_RELAXED) % vb_nb_workers;
+	port->worker = vb_balance_take();
 	port->rx = ring_new(RING_F_SP_ENQ | RING_F_SC_DEQ);
 	port->tx = ring_new(RING_F_SC_DEQ);
 	return port->rx == NULL || port->tx == NULL ? -ENOMEM : 0;
@@ -257,6 +256,9 @@ int vb_host_port_init(
 
 void vb_host_port_fini(struct vb_host_port *port)
 {
+	if (port->brick == NULL)
+		return;
+	vb_balance_give(port->worker);
 	ring_free(port, port->rx);
 	ring_free(port, port->tx);
 }

@@ -50,7 +50,7 @@ struct vb_host_port {
 int vb_host_port_init(struct vb_host_port *port, struct vb_brick *brick,
 	bool (*send)(struct vb_host_port *port));
 
-/* Free them and what is in them; also after a failed init. */
+/* Free them and what is in them; also after a failed init, or none. */
 void vb_host_port_fini(struct vb_host_port *port);
 
 /* Serve the brick from now on and join it to another one; -errno, to be followed by
