@@ -79,6 +79,7 @@ class WorkerStats:
     busy_polls: int = param("Rounds that found a packet.")
     busy_cycles: int = param("TSC cycles spent in rounds that found a packet.")
     cycles: int = param("TSC cycles in all.")
+    sleeps: int = param("Times it went to sleep, having nothing to do.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,15 +27,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/balance.h"
 #include "core/event.h"
 #include "core/finish.h"
 #include "core/graph.h"
 #include "core/loan.h"
+#include "core/runtime.h"
 
 /* Flags that say how the mbuf is made; all others are the driver's findings. */
 #define OWN_FLAGS (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL)
 
 /* ---- workers ---- */
+
+/* The first receive queue of a worker; every nb_workers-th after it is its own, too. */
+static uint32_t first_queue(const struct vb_ctx *ctx, const struct nic_state *nic)
+{
+	return (ctx->worker + ctx->nb_workers - nic->first) % ctx->nb_workers;
+}
 
 static uint16_t nic_pull(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
 {
@@ -43,7 +51,7 @@ static uint16_t nic_pull(const struct vb_ctx *ctx, const struct vb_node *node, u
 	struct vb_counters *row = vb_row(ctx, node->brick);
 	uint16_t total = 0;
 
-	for (uint16_t q = ctx->worker; q < nic->device.nb_rxq; q += ctx->nb_workers) {
+	for (uint32_t q = first_queue(ctx, nic); q < nic->device.nb_rxq; q += ctx->nb_workers) {
 		struct rte_mbuf *pkts[VB_BURST];
 		uint16_t n = rte_eth_rx_burst(nic->device.port, q, pkts, VB_BURST);
 
@@ -57,6 +65,23 @@ static uint16_t nic_pull(const struct vb_ctx *ctx, const struct vb_node *node, u
 		total += n;
 	}
 	return total;
+}
+
+/* Drivers have to be polled.  Who has no queue of this one may sleep. */
+static bool nic_can_wake(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	const struct nic_state *nic = node->state;
+
+	(void)edge;
+	return first_queue(ctx, nic) >= nic->device.nb_rxq;
+}
+
+static bool nic_arm(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	(void)ctx;
+	(void)node;
+	(void)edge;
+	return true;
 }
 
 /* A frame as the device can send it; NULL: dropped. */
@@ -208,10 +233,19 @@ static void nic_quiesce(struct vb_brick *brick)
 	ignore_events(brick->state);
 }
 
+static void share_queues(struct nic_state *nic)
+{
+	nic->first = vb_balance_take();
+	for (uint32_t q = 1; q < nic->device.nb_rxq; q++)
+		vb_balance_add((nic->first + q) % vb_nb_workers);
+}
+
 static void nic_fini(struct vb_brick *brick)
 {
 	struct nic_state *nic = brick->state;
 
+	for (uint32_t q = 0; q < nic->device.nb_rxq; q++)
+		vb_balance_give((nic->first + q) % vb_nb_workers);
 	nic_device_close(&nic->device);
 	free(nic);
 }
@@ -221,6 +255,8 @@ static const struct vb_brick_ops nic_ops = {
 	.polled = true,
 	.uplink = true,
 	.pull = nic_pull,
+	.can_wake = nic_can_wake,
+	.arm = nic_arm,
 	.push = nic_push,
 	.stats = nic_stats,
 	.quiesce = nic_quiesce,
@@ -267,6 +303,7 @@ static int nic_new(const char *name, const char *devargs, uint32_t mtu, struct v
 		return -ENOMEM;
 	}
 	nic->brick = *out;
+	share_queues(nic);
 	vb_graph_add(*out);
 	return 0;
 }

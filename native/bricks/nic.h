@@ -39,6 +39,7 @@ struct nic_txq {
 
 struct nic_state {
 	struct nic_device device;
+	uint32_t first;	     /* the worker of the first receive queue; the next one is next */
 	uint32_t max_frame;  /* atomic */
 	enum vb_fault fault; /* only the thread that DPDK calls back on */
 	struct vb_brick *brick;

@@ -66,8 +66,8 @@ static __rte_noinline void snoop(const struct vb_ctx *ctx, const struct vb_node 
 
 /* What the last packet of a burst was: the next one is mostly of the same two stations. */
 struct last {
-	uint64_t src; /* 0: nobody */
-	uint64_t dst; /* 0: nobody; that is no station's address */
+	uint64_t src; /* UINT64_MAX: there was none */
+	uint64_t dst; /* the same */
 	uint16_t to;
 };
 
@@ -109,7 +109,7 @@ static inline uint16_t classify(const struct vb_ctx *ctx, const struct vb_node *
 	}
 	if (unlikely(vb_neigh_wants(m)))
 		snoop(ctx, node, from, m);
-	if (dst != last->dst || unlikely(dst == 0)) {
+	if (dst != last->dst) {
 		last->to = destination(sw, ctx, from, dst);
 		last->dst = dst;
 	}
@@ -164,7 +164,7 @@ static void switch_push(const struct vb_ctx *ctx, const struct vb_node *node, ui
 	struct rte_mbuf **pkts, uint16_t n)
 {
 	uint32_t left = n == 32 ? UINT32_MAX : (1u << n) - 1;
-	struct last last = {.src = 0};
+	struct last last = {.src = UINT64_MAX, .dst = UINT64_MAX};
 	uint16_t to[VB_BURST], differ = 0;
 
 	to[0] = classify(ctx, node, from, pkts[0], &last);

@@ -9,8 +9,12 @@
  * workers read each round, and a ring's setup is one pointer: changes of either need no
  * new graph and cost no packet.
  *
- * Workers share queue pairs out by number; towards the guest flows are spread over
- * its queue pairs by their hash, so that each stays in order.
+ * A worker that is about to sleep has the drivers of the rings it polls kick, and asks them
+ * not to when it is back.
+ *
+ * A queue pair is one worker's at a time, of that which had least to poll when it was first
+ * enabled; it goes to another one when that has less (vhost_watch.c).  Towards the guest flows are
+ * spread over its queue pairs by their hash, so that each stays in order.
  */
 #include "bricks/vhost.h"
 
@@ -75,7 +79,7 @@ static uint16_t vhost_pull(const struct vb_ctx *ctx, const struct vb_node *node,
 	const struct vhost_port *port = node->state;
 	const struct vhost_session *s = port->by_edge[edge];
 	struct vb_counters *row = vb_row(ctx, node->brick);
-	uint64_t pairs = __atomic_load_n(&s->device.enabled, __ATOMIC_RELAXED);
+	uint64_t pairs = vhost_device_polled(&s->device, ctx->worker);
 	uint16_t total = 0;
 
 	for (; pairs != 0; pairs &= pairs - 1) {
@@ -84,8 +88,6 @@ static uint16_t vhost_pull(const struct vb_ctx *ctx, const struct vb_node *node,
 		struct vhost_ring *ring = &s->device.rings[VHOST_RING_FROM_GUEST(pair)];
 		const struct vhost_vring *v;
 
-		if (pair % ctx->nb_workers != ctx->worker)
-			continue;
 		v = vring_of(ring);
 		if (v == NULL)
 			continue;
@@ -96,6 +98,61 @@ static uint16_t vhost_pull(const struct vb_ctx *ctx, const struct vb_node *node,
 		total += n;
 	}
 	return total;
+}
+
+static bool vhost_can_wake(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	const struct vhost_port *port = node->state;
+	const struct vhost_device *dev = &port->by_edge[edge]->device;
+	uint64_t pairs = vhost_device_polled(dev, ctx->worker);
+
+	for (; pairs != 0; pairs &= pairs - 1) {
+		uint16_t pair = __builtin_ctzll(pairs);
+
+		if (!__atomic_load_n(
+			    &dev->rings[VHOST_RING_FROM_GUEST(pair)].kicks, __ATOMIC_ACQUIRE))
+			return false;
+	}
+	return true;
+}
+
+static bool vhost_arm(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	const struct vhost_port *port = node->state;
+	struct vhost_device *dev = &port->by_edge[edge]->device;
+	uint64_t pairs = vhost_device_polled(dev, ctx->worker);
+	bool empty = true;
+
+	dev->hands[ctx->worker].armed = pairs;
+	for (; pairs != 0; pairs &= pairs - 1) {
+		const struct vhost_ring *ring =
+			&dev->rings[VHOST_RING_FROM_GUEST(__builtin_ctzll(pairs))];
+		const struct vhost_vring *v = vring_of(ring);
+
+		empty &= v == NULL || vhost_ring_listen(ring, v);
+	}
+	return empty;
+}
+
+/* Also those that are not enabled any more, since they may be again; but none that is
+ * another worker's by now.
+ */
+static void vhost_disarm(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	const struct vhost_port *port = node->state;
+	struct vhost_device *dev = &port->by_edge[edge]->device;
+	struct vhost_hand *hand = &dev->hands[ctx->worker];
+	uint64_t pairs = hand->armed & __atomic_load_n(&hand->own, __ATOMIC_ACQUIRE);
+
+	for (; pairs != 0; pairs &= pairs - 1) {
+		const struct vhost_ring *ring =
+			&dev->rings[VHOST_RING_FROM_GUEST(__builtin_ctzll(pairs))];
+		const struct vhost_vring *v = vring_of(ring);
+
+		if (v != NULL)
+			vhost_ring_hush(ring, v);
+	}
+	hand->armed = 0;
 }
 
 /* Drop what the guest's MTU has no room for; return how many packets are left. */
@@ -253,6 +310,9 @@ static const struct vb_brick_ops vhost_ops = {
 	.kind = "vhost",
 	.polled = true,
 	.pull = vhost_pull,
+	.can_wake = vhost_can_wake,
+	.arm = vhost_arm,
+	.disarm = vhost_disarm,
 	.push = vhost_push,
 	.quiesce = vhost_quiesce,
 	.fini = vhost_fini,

@@ -50,10 +50,12 @@ static void start(struct vhost_session *s)
 	uint16_t edge;
 
 	s->since = vb_wall_ns();
+	vhost_device_serve(&s->device, true);
 	pthread_mutex_lock(&vb_lock);
 	s->running = vb_graph_join(port->brick, port->to, remember_edge, s, &edge) == 0;
 	pthread_mutex_unlock(&vb_lock);
 	if (!s->running) {
+		vhost_device_serve(&s->device, false);
 		vhost_fault(port, VB_FAULT_OUT_OF_RESOURCES);
 		return;
 	}
@@ -70,6 +72,7 @@ static void stop(struct vhost_session *s)
 	vb_graph_part(s->port->brick, s->edge);
 	s->port->by_edge[s->edge] = NULL;
 	pthread_mutex_unlock(&vb_lock);
+	vhost_device_serve(&s->device, false);
 	s->running = false;
 	s->since = vb_wall_ns();
 	vhost_event(s->port, s, VB_EVENT_SESSION_STOPPED);

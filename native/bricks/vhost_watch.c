@@ -10,11 +10,13 @@
  *   "guest_misbehaves" until it has been good for some time,
  * - queues that were enabled or disabled are told of, and rings that were started too
  *   often are served again,
+ * - where one worker has more to poll than another one, queue pairs change hands,
  * - a standby is given a sign of life.
  *
  * Workers only count; so none of this costs them anything.
  */
 #include "bricks/vhost.h"
+#include "core/balance.h"
 #include "core/clock.h"
 
 #define MS 1000000ULL
@@ -95,6 +97,16 @@ static void check(struct vhost_session *s, uint64_t now)
 	tell_queues(s);
 }
 
+static void rebalance(void)
+{
+	for (struct vhost_port *p = vhost_ports(); p != NULL; p = p->next)
+		for (struct vhost_session *s = p->sessions; s != NULL; s = s->next) {
+			if (!vb_balance_uneven())
+				return;
+			vhost_device_rebalance(&s->device);
+		}
+}
+
 static void look_around(struct vhost_timer *self)
 {
 	uint64_t now = vb_monotonic_ns();
@@ -108,6 +120,7 @@ static void look_around(struct vhost_timer *self)
 			check(s, now);
 		}
 	}
+	rebalance();
 	vhost_timer_set(self, now + LOOK_EVERY);
 }
 

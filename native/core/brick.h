@@ -61,10 +61,23 @@ struct vb_brick_ops {
 	bool uplink; /* the host's side is a wire: switches and hosts beyond it learn from it */
 
 	/* Worker: take packets from the host's side and vb_push() them over edge.
-	 * Workers share the work out by themselves (queues by number).  Returns
-	 * how many packets it took.
+	 * Each queue is one worker's at a time (balance.h), who finds out by itself
+	 * which are its own.  Returns how many packets it took.
 	 */
 	uint16_t (*pull)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
+
+	/* Worker: whether news of edge can wake it, as far as it pulls there at all; see
+	 * sleep.h.  NULL: never.
+	 */
+	bool (*can_wake)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
+
+	/* Worker: see to it that what comes over edge from now on wakes it.  False: there is
+	 * something to pull already.
+	 */
+	bool (*arm)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
+
+	/* Worker: it does not sleep any more.  NULL: it is all the same. */
+	void (*disarm)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
 
 	/* Worker: take n packets that came in over edge. */
 	void (*push)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,

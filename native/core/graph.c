@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/sleep.h"
+
 pthread_mutex_t vb_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* What workers run before the first change, and when there is no memory to
@@ -117,6 +119,7 @@ static void publish_snapshot(struct vb_snapshot *s)
 		old->next = graph.retired;
 		graph.retired = old;
 	}
+	vb_sleep_wake_all();
 	free_retired();
 }
 

@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/balance.h"
 #include "core/clock.h"
 #include "core/graph.h"
 #include "core/loan.h"
@@ -51,13 +52,37 @@ uint16_t vb_host_pull(const struct vb_ctx *ctx, const struct vb_node *node, uint
 	uint16_t n;
 
 	/* One worker a port keeps the kernel's order. */
-	if (port->number % ctx->nb_workers != ctx->worker)
+	if (port->worker != ctx->worker)
 		return 0;
 	n = rte_ring_sc_dequeue_burst(port->rx, (void **)pkts, VB_BURST, NULL);
 	if (n == 0)
 		return 0;
 	vb_push(ctx, node, edge, pkts, n);
 	return n;
+}
+
+/* rte_ring_empty(), by loads of which TSan knows that others may store meanwhile. */
+static bool is_empty(const struct rte_ring *ring)
+{
+	return __atomic_load_n(&ring->prod.tail, __ATOMIC_RELAXED) ==
+	       __atomic_load_n(&ring->cons.tail, __ATOMIC_RELAXED);
+}
+
+bool vb_host_can_wake(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	(void)ctx;
+	(void)node;
+	(void)edge;
+	return true;
+}
+
+/* Who puts something into the ring after this look wakes the worker. */
+bool vb_host_arm(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	const struct vb_host_port *port = node->state;
+
+	(void)edge;
+	return port->worker != ctx->worker || is_empty(port->rx);
 }
 
 static void wake_host(void)
@@ -234,12 +259,10 @@ static void ring_free(struct vb_host_port *port, struct rte_ring *ring)
 int vb_host_port_init(
 	struct vb_host_port *port, struct vb_brick *brick, bool (*send)(struct vb_host_port *port))
 {
-	static uint32_t number;
-
 	port->brick = brick;
 	port->row = &brick->rows[VB_ROW_HOST];
 	port->send = send;
-	port->number = __atomic_fetch_add(&number, 1, __ATOMIC_RELAXED);
+	port->worker = vb_balance_take();
 	port->rx = ring_new(RING_F_SP_ENQ | RING_F_SC_DEQ);
 	port->tx = ring_new(RING_F_SC_DEQ);
 	return port->rx == NULL || port->tx == NULL ? -ENOMEM : 0;
@@ -247,7 +270,10 @@ int vb_host_port_init(
 
 void vb_host_port_fini(struct vb_host_port *port)
 {
+	if (port->brick == NULL)
+		return;
 	vb_finish_drop(&port->finish, port->row, VB_DROP_NO_PEER);
+	vb_balance_give(port->worker);
 	ring_free(port, port->rx);
 	ring_free(port, port->tx);
 }
@@ -284,7 +310,7 @@ void vb_host_finish(void)
 
 	vb_host_lock();
 	for (struct vb_host_port *port = host.ports; port != NULL; port = port->next)
-		while (!rte_ring_empty(port->rx) && vb_monotonic_ns() < end)
+		while (!is_empty(port->rx) && vb_monotonic_ns() < end)
 			sched_yield();
 }
 

@@ -22,7 +22,9 @@
 #include <rte_ring.h>
 #include <stdbool.h>
 
+#include "core/brick.h"
 #include "core/finish.h"
+#include "core/sleep.h"
 
 struct vb_host_fd {
 	int fd;
@@ -36,7 +38,7 @@ struct vb_host_port {
 	struct rte_ring *rx;	 /* host thread -> workers */
 	struct rte_ring *tx;	 /* workers -> host thread */
 	struct vb_finish finish; /* the host thread's: of the packet that is being sent */
-	uint32_t number;	 /* says which worker pulls */
+	uint32_t worker;	 /* who pulls */
 	struct vb_brick *brick;
 	struct vb_counters *row; /* the host thread's */
 
@@ -53,7 +55,7 @@ struct vb_host_port {
 int vb_host_port_init(struct vb_host_port *port, struct vb_brick *brick,
 	bool (*send)(struct vb_host_port *port));
 
-/* Free them and what is in them; also after a failed init. */
+/* Free them and what is in them; also after a failed init, or none. */
 void vb_host_port_fini(struct vb_host_port *port);
 
 /* Serve the brick from now on and join it to another one; -errno, to be followed by
@@ -79,9 +81,11 @@ void vb_host_port_stop(struct vb_host_port *port);
 void vb_host_finish(void);
 void vb_host_flush(void);
 
-/* ---- workers: these are pull() and push() of the brick ---- */
+/* ---- workers: these are the brick's ---- */
 
 uint16_t vb_host_pull(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
+bool vb_host_can_wake(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
+bool vb_host_arm(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
 void vb_host_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
 	struct rte_mbuf **pkts, uint16_t n);
 
@@ -104,6 +108,7 @@ static inline void vb_host_give(struct vb_host_port *port, struct rte_mbuf *m)
 	vb_count(&port->row->from_peer_bytes, m->pkt_len);
 	if (rte_ring_sp_enqueue(port->rx, m) != 0)
 		vb_drop(port->row, VB_DROP_RING_FULL, &m, 1);
+	vb_sleep_wake(port->worker);
 }
 
 #endif

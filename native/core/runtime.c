@@ -29,6 +29,7 @@
 #include "core/loan.h"
 #include "core/offload.h"
 #include "core/pool.h"
+#include "core/sleep.h"
 #include "core/tsc.h"
 #include "core/watchdog.h"
 #include "core/worker.h"
@@ -39,6 +40,7 @@
 const uint32_t *vb_peer_uids;
 uint32_t vb_nb_peer_uids;
 bool vb_standby;
+uint32_t vb_nb_workers;
 
 static struct {
 	const struct vb_options *options; /* NULL: it was not begun */
@@ -47,8 +49,8 @@ static struct {
 } prelude;
 
 static bool started;
-static uint32_t nb_workers;
 static int32_t worker_cores[VB_WORKERS_MAX];
+static uint32_t idle_sleep_us;
 
 const char *vb_dpdk_version(void)
 {
@@ -183,6 +185,11 @@ static int prelude_end(void)
 	return -pthread_setaffinity_np(pthread_self(), sizeof(cores), &cores);
 }
 
+static int start_workers(void)
+{
+	return vb_workers_start(vb_nb_workers, worker_cores, idle_sleep_us);
+}
+
 int vb_start(const struct vb_options *o)
 {
 	int ret;
@@ -198,7 +205,8 @@ int vb_start(const struct vb_options *o)
 	if (ret != 0)
 		return ret;
 	started = true;
-	nb_workers = o->nb_workers;
+	vb_nb_workers = o->nb_workers;
+	idle_sleep_us = o->idle_sleep_us;
 	memcpy(worker_cores, o->worker_cores, sizeof(worker_cores));
 	vb_peer_uids = o->peer_uids;
 	vb_nb_peer_uids = o->nb_peer_uids;
@@ -217,8 +225,10 @@ int vb_start(const struct vb_options *o)
 		ret = vb_graph_init(o->nb_workers);
 	if (ret == 0)
 		ret = vb_event_init();
+	if (ret == 0)
+		ret = vb_sleep_init(o->nb_workers);
 	if (ret == 0 && !vb_standby)
-		ret = vb_workers_start(nb_workers, worker_cores);
+		ret = start_workers();
 	if (ret == 0 && o->watchdog_ms > 0)
 		ret = vb_watchdog_start(o->watchdog_ms);
 	return ret;
@@ -226,7 +236,7 @@ int vb_start(const struct vb_options *o)
 
 int vb_runtime_take_over(void)
 {
-	return vb_workers_start(nb_workers, worker_cores);
+	return start_workers();
 }
 
 /* Destroy what is polled (ports, taps) before what it is joined to. */

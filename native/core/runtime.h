@@ -13,6 +13,7 @@
 extern const uint32_t *vb_peer_uids;
 extern uint32_t vb_nb_peer_uids;
 extern bool vb_standby;
+extern uint32_t vb_nb_workers;
 
 /* Start the workers of a process that stood by; -errno. */
 int vb_runtime_take_over(void);

@@ -6,9 +6,9 @@
  * a hung one freezes them for ever.
  *
  * Each thread that guests depend on has a pulse.  It is either idle, waiting for something
- * to do for as long as it takes, or at a piece of work, which must not take long.  Poll
- * workers are always at work, and each of their rounds is a piece.  A pulse is a counter
- * that its owner alone writes: odd while it is at work, another number for each piece.
+ * to do for as long as it takes, or at a piece of work, which must not take long.  Of a poll
+ * worker each round is a piece, and it is idle only while it sleeps (sleep.h).  A pulse is a
+ * counter that its owner alone writes: odd while it is at work, another number for each piece.
  *
  * Time is counted in the watchdog's own ticks, never taken from a clock: while the whole
  * process is stopped (SIGSTOP, a debugger, a suspended machine) there are no ticks.  Nor

@@ -4,8 +4,11 @@
  * that it holds nothing any more (quiescent).  Each round is a beat of its pulse
  * (watchdog.h).
  *
- * After a while without a packet a worker naps between its rounds, the longer the
- * longer it has been idle, so that an idle datapath does not starve a small host.
+ * After a while without a packet a worker sleeps until there is one (sleep.h): it arms
+ * all that it polls, and if there is nothing even then it waits.  Having found nothing when
+ * it wakes it sleeps again at once, so that who wakes it without end takes no more of it
+ * than polling would.  Where something cannot wake it, such as a driver that has to be
+ * polled, it naps between its rounds instead, the longer the longer it has been idle.
  *
  * For benchmarks a round can note what each poll cost (cost.h); else that costs a branch.
  */
@@ -24,13 +27,12 @@
 #include "core/cost.h"
 #include "core/graph.h"
 #include "core/patience.h"
+#include "core/sleep.h"
 #include "core/watchdog.h"
 
-/* Without a packet for so long a worker starts to nap between its rounds: a
- * fiftieth of its idle time, within bounds.  The longest is what the first packet
- * after a pause may have to wait.
+/* A nap is a fiftieth of a worker's idle time, within bounds.  The longest is what the
+ * first packet after a pause may have to wait.
  */
-#define IDLE_NS 500000
 #define NAP_SHARE 50
 #define NAP_MIN_NS 20000
 #define NAP_MAX_NS 200000
@@ -39,6 +41,7 @@ struct worker {
 	uint64_t polls;
 	uint64_t busy_polls;
 	uint64_t busy_cycles;
+	uint64_t sleeps;
 	uint64_t started;
 	int32_t core;
 	struct vb_ctx ctx;
@@ -50,7 +53,8 @@ struct worker {
 
 static struct worker workers[VB_WORKERS_MAX];
 static uint32_t nb_workers;
-static bool stopping;
+static uint64_t sleep_after_ns;
+static bool stopping; /* atomic */
 
 /* The number of the present measurement, from 1; 0: there is none. */
 static uint64_t measurement;
@@ -110,13 +114,89 @@ static void nap(uint32_t number, uint64_t idle_ns)
 	vb_graph_online(number);
 }
 
+/* Whether all that it polls can wake it. */
+static bool can_sleep(const struct vb_ctx *ctx, const struct vb_snapshot *s)
+{
+	for (uint32_t i = 0; i < s->nb_polls; i++) {
+		const struct vb_poll *p = &s->polls[i];
+
+		if (p->node->ops->can_wake == NULL ||
+			!p->node->ops->can_wake(ctx, p->node, p->edge))
+			return false;
+	}
+	return true;
+}
+
+/* False: there is something to do. */
+static bool arm_all(const struct vb_ctx *ctx, const struct vb_snapshot *s)
+{
+	for (uint32_t i = 0; i < s->nb_polls; i++) {
+		const struct vb_poll *p = &s->polls[i];
+
+		if (!p->node->ops->arm(ctx, p->node, p->edge))
+			return false;
+	}
+	return !__atomic_load_n(&stopping, __ATOMIC_RELAXED);
+}
+
+static void disarm_all(const struct vb_ctx *ctx, const struct vb_snapshot *s)
+{
+	for (uint32_t i = 0; i < s->nb_polls; i++) {
+		const struct vb_poll *p = &s->polls[i];
+
+		if (p->node->ops->disarm != NULL)
+			p->node->ops->disarm(ctx, p->node, p->edge);
+	}
+}
+
+/* Armed: wait.  Offline, so that nobody who changes the graph waits for a sleeper. */
+static void wait_for_news(struct worker *w)
+{
+	vb_count(&w->sleeps, 1);
+	vb_pulse_idle(&w->pulse);
+	vb_patience_end();
+	vb_graph_offline(w->ctx.worker);
+	vb_sleep_wait(w->ctx.worker);
+	vb_graph_online(w->ctx.worker);
+	vb_patience_begin();
+	vb_pulse_work(&w->pulse);
+}
+
+/* Sleep, unless there is something to do; false: it cannot be woken by everything. */
+static bool sleep_until_news(struct worker *w)
+{
+	const struct vb_snapshot *s;
+	bool can;
+
+	vb_sleep_begin(w->ctx.worker);
+	s = vb_graph_snapshot();
+	can = can_sleep(&w->ctx, s);
+	if (can) {
+		if (arm_all(&w->ctx, s))
+			wait_for_news(w);
+		/* Edges that have gone meanwhile need no more; new ones are not armed. */
+		disarm_all(&w->ctx, vb_graph_snapshot());
+	}
+	vb_sleep_end(w->ctx.worker);
+	vb_graph_quiescent(w->ctx.worker);
+	return can;
+}
+
+static void rest(struct worker *w, uint64_t idle_ns)
+{
+	if (idle_ns < sleep_after_ns)
+		rte_pause();
+	else if (!sleep_until_news(w))
+		nap(w->ctx.worker, idle_ns);
+}
+
 static void run(struct worker *w, uint64_t hz)
 {
 	double ns_per_cycle = 1e9 / hz;
 	uint64_t now = rte_rdtsc(), busy = now;
 
 	while (!__atomic_load_n(&stopping, __ATOMIC_RELAXED)) {
-		uint64_t start = now, idle_ns;
+		uint64_t start = now;
 
 		vb_pulse_work(&w->pulse);
 		w->ctx.now_s = start / hz;
@@ -129,11 +209,7 @@ static void run(struct worker *w, uint64_t hz)
 			continue;
 		}
 		vb_graph_quiescent(w->ctx.worker);
-		idle_ns = (start - busy) * ns_per_cycle;
-		if (idle_ns > IDLE_NS)
-			nap(w->ctx.worker, idle_ns);
-		else
-			rte_pause();
+		rest(w, (start - busy) * ns_per_cycle);
 		now = rte_rdtsc();
 	}
 }
@@ -156,11 +232,12 @@ static int worker_main(void *arg)
 	return 0;
 }
 
-int vb_workers_start(uint32_t nb, const int32_t *cores)
+int vb_workers_start(uint32_t nb, const int32_t *cores, uint32_t idle_us)
 {
 	unsigned int lcore;
 	uint32_t i = 0;
 
+	sleep_after_ns = idle_us > 0 ? idle_us * 1000ULL : UINT64_MAX;
 	RTE_LCORE_FOREACH_WORKER(lcore)
 	{
 		struct worker *w = &workers[i];
@@ -180,6 +257,7 @@ int vb_workers_start(uint32_t nb, const int32_t *cores)
 void vb_workers_stop(void)
 {
 	__atomic_store_n(&stopping, true, __ATOMIC_RELAXED);
+	vb_sleep_wake_all();
 	rte_eal_mp_wait_lcore();
 }
 
@@ -194,6 +272,7 @@ int vb_worker_stats(uint32_t worker, struct vb_worker_stats *out)
 		.busy_polls = vb_count_read(&w->busy_polls),
 		.busy_cycles = vb_count_read(&w->busy_cycles),
 		.cycles = rte_rdtsc() - w->started,
+		.sleeps = vb_count_read(&w->sleeps),
 		.core = w->core,
 	};
 	return 0;

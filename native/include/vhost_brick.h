@@ -56,6 +56,10 @@ struct vb_options {
 	 * hangs for longer; 0: never.
 	 */
 	uint32_t watchdog_ms;
+	/* Without a packet for so long a worker sleeps until there is one, and the first one
+	 * waits for it to wake; 0: it polls all the time.
+	 */
+	uint32_t idle_sleep_us;
 	/* Whatever happens, leave no core file: there are guests' packets in it. */
 	bool no_core_dumps;
 };
@@ -294,6 +298,7 @@ struct vb_worker_stats {
 	uint64_t busy_polls;  /* rounds that found a packet */
 	uint64_t busy_cycles; /* TSC cycles in them */
 	uint64_t cycles;      /* TSC cycles since the start */
+	uint64_t sleeps;      /* how often it went to sleep, having nothing to do */
 	int32_t core;	      /* -1: not pinned */
 };
 

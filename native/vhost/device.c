@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/balance.h"
 #include "core/graph.h"
 #include "core/offload.h"
+#include "core/sleep.h"
 #include "vhost/call.h"
 #include "vhost/foreign.h"
 #include "vhost/guard.h"
@@ -50,6 +52,7 @@ int vhost_device_init(struct vhost_device *dev, uint64_t offered, uint32_t queue
 	if (dev->rings == NULL)
 		return -ENOMEM;
 	memset(dev->rings, 0, size);
+	memset(dev->worker, VHOST_NO_WORKER, sizeof(dev->worker));
 	dev->offered = offered;
 	dev->nb_rings = queues * 2;
 	for (uint32_t i = 0; i < dev->nb_rings; i++) {
@@ -57,6 +60,113 @@ int vhost_device_init(struct vhost_device *dev, uint64_t offered, uint32_t queue
 		dev->setups[i].kick = dev->setups[i].call = -1;
 	}
 	return 0;
+}
+
+/* ---- whose a queue pair is ---- */
+
+/* Let kicks of a pair wake its worker, which without that does not sleep. */
+static void heed_kicks(struct vhost_device *dev, uint32_t pair)
+{
+	uint32_t i = VHOST_RING_FROM_GUEST(pair);
+	int kick = dev->setups[i].kick;
+	bool heeded = dev->worker[pair] != VHOST_NO_WORKER && kick >= 0 &&
+		      vb_sleep_watch(dev->worker[pair], kick) == 0;
+
+	__atomic_store_n(&dev->rings[i].kicks, heeded, __ATOMIC_RELEASE);
+}
+
+/* Before their eventfd is closed or the worker changes. */
+static void ignore_kicks(struct vhost_device *dev, uint32_t pair)
+{
+	uint32_t i = VHOST_RING_FROM_GUEST(pair);
+
+	if (!dev->rings[i].kicks)
+		return;
+	__atomic_store_n(&dev->rings[i].kicks, false, __ATOMIC_RELEASE);
+	vb_sleep_unwatch(dev->worker[pair], dev->setups[i].kick);
+}
+
+/* The pair, which is nobody's, is a worker's that has counted it already. */
+static void give_to(struct vhost_device *dev, uint32_t pair, uint32_t worker)
+{
+	struct vhost_hand *hand = &dev->hands[worker];
+
+	dev->worker[pair] = worker;
+	heed_kicks(dev, pair);
+	__atomic_store_n(&hand->own, hand->own | BIT(pair), __ATOMIC_RELEASE);
+}
+
+/* It is nobody's any more; the worker may still be at it. */
+static void take_away(struct vhost_device *dev, uint32_t pair)
+{
+	struct vhost_hand *hand = &dev->hands[dev->worker[pair]];
+
+	__atomic_store_n(&hand->own, hand->own & ~BIT(pair), __ATOMIC_RELAXED);
+	ignore_kicks(dev, pair);
+	dev->worker[pair] = VHOST_NO_WORKER;
+}
+
+/* Have what is enabled counted as load.  Pairs stay with their workers when it is not. */
+static void share_out(struct vhost_device *dev)
+{
+	uint64_t wanted = dev->served ? dev->enabled : 0, changed = wanted ^ dev->counted;
+
+	for (; changed != 0; changed &= changed - 1) {
+		uint32_t pair = __builtin_ctzll(changed);
+
+		if ((wanted & BIT(pair)) == 0)
+			vb_balance_give(dev->worker[pair]);
+		else if (dev->worker[pair] == VHOST_NO_WORKER)
+			give_to(dev, pair, vb_balance_take());
+		else
+			vb_balance_add(dev->worker[pair]);
+	}
+	dev->counted = wanted;
+}
+
+void vhost_device_serve(struct vhost_device *dev, bool serve)
+{
+	dev->served = serve;
+	share_out(dev);
+	for (uint32_t pair = 0; !serve && pair < VB_QUEUES_MAX; pair++)
+		if (dev->worker[pair] != VHOST_NO_WORKER)
+			take_away(dev, pair);
+}
+
+/* Return when no worker uses what was replaced before. */
+static void wait_for_workers(void)
+{
+	pthread_mutex_lock(&vb_lock);
+	vb_graph_synchronise();
+	pthread_mutex_unlock(&vb_lock);
+}
+
+/* A worker that sleeps looks again at what is its own when it wakes, and who is awake has
+ * passed: so between the two workers nobody has the ring.
+ */
+static void move(struct vhost_device *dev, uint32_t pair)
+{
+	const struct vhost_ring *ring = &dev->rings[VHOST_RING_FROM_GUEST(pair)];
+
+	vb_balance_give(dev->worker[pair]);
+	take_away(dev, pair);
+	wait_for_workers();
+	if (ring->vring != NULL)
+		vhost_ring_hush(ring, ring->vring);
+	give_to(dev, pair, vb_balance_take());
+	vb_sleep_wake_all();
+}
+
+void vhost_device_rebalance(struct vhost_device *dev)
+{
+	for (uint64_t pairs = dev->counted; pairs != 0; pairs &= pairs - 1) {
+		uint32_t pair = __builtin_ctzll(pairs);
+
+		if (!vb_balance_heavy(dev->worker[pair]))
+			continue;
+		move(dev, pair);
+		return;
+	}
 }
 
 /* ---- from what is wanted to what runs ---- */
@@ -148,14 +258,9 @@ static void update_masks(struct vhost_device *dev)
 	}
 	dev->running = run;
 	__atomic_store_n(&dev->enabled, enabled, __ATOMIC_RELAXED);
-}
-
-/* Return when no worker uses what was replaced before. */
-static void wait_for_workers(void)
-{
-	pthread_mutex_lock(&vb_lock);
-	vb_graph_synchronise();
-	pthread_mutex_unlock(&vb_lock);
+	share_out(dev);
+	/* Who sleeps has armed what was there before. */
+	vb_sleep_wake_all();
 }
 
 /* Run ring i as it is set up now; returns how it ran before. */
@@ -167,7 +272,7 @@ static struct vhost_vring *replace(struct vhost_device *dev, uint32_t i)
 	if (old == NULL && v != NULL) {
 		/* Not the base that was set: virtio-user says 0 after a restart of ours. */
 		vhost_ring_reset(ring, vhost_vring_used_index(v));
-		vhost_vring_hush(v);
+		vhost_ring_hush(ring, v);
 	}
 	__atomic_store_n(&ring->vring, v, __ATOMIC_RELEASE);
 	/* Who served the ring before us may have died before it told the guest. */
@@ -334,6 +439,7 @@ static struct vhost_outcome get_vring_base(struct vhost_device *dev, struct vhos
 	/* No worker has it any more. */
 	if (ran)
 		s->base = dev->rings[i].next;
+	ignore_kicks(dev, i / 2);
 	replace_fd(&s->kick, -1);
 	replace_fd(&s->call, -1);
 	msg->payload.state.num = s->base;
@@ -342,7 +448,9 @@ static struct vhost_outcome get_vring_base(struct vhost_device *dev, struct vhos
 
 static struct vhost_outcome set_vring_kick(struct vhost_device *dev, uint32_t i, int fd)
 {
+	ignore_kicks(dev, i / 2);
 	replace_fd(&dev->setups[i].kick, fd);
+	heed_kicks(dev, i / 2);
 	dev->setups[i].kicked = true;
 	update(dev, i, i);
 	return is_crooked(dev, i) ? bad(VB_FAULT_BAD_MESSAGE) : fine;

@@ -41,6 +41,14 @@ struct vhost_ring_setup {
 	int call; /* owned, or -1 */
 };
 
+#define VHOST_NO_WORKER UINT8_MAX
+
+/* What a worker has of a device. */
+struct vhost_hand {
+	uint64_t own;	/* atomic: the queue pairs that no other worker touches */
+	uint64_t armed; /* the worker's: those whose drivers it has asked to kick */
+};
+
 struct vhost_device {
 	uint64_t offered;
 	uint32_t nb_rings;
@@ -55,6 +63,13 @@ struct vhost_device {
 	uint64_t enabled;	  /* atomic: of those, which are enabled; what workers poll */
 	bool muted;		  /* workers are kept away for a while, whatever is enabled */
 	struct vhost_ring *rings; /* nb_rings of them */
+	struct vhost_hand hands[VB_WORKERS_MAX];
+	bool served; /* workers poll what is enabled */
+	/* The worker that a queue pair is of since it was first enabled, or VHOST_NO_WORKER;
+	 * and a bit a queue pair that it counts as its load.
+	 */
+	uint8_t worker[VB_QUEUES_MAX];
+	uint64_t counted;
 };
 
 /* What became of a message. */
@@ -78,6 +93,19 @@ struct vhost_outcome vhost_device_handle(
 
 /* A standby's copy becomes the device itself: where the rings are is read from them. */
 void vhost_device_wake(struct vhost_device *dev);
+
+/* Workers are going to poll the rings: let kicks wake them; or they do not any more. */
+void vhost_device_serve(struct vhost_device *dev, bool serve);
+
+/* Where one of the device's workers has too much, give a queue pair to another one. */
+void vhost_device_rebalance(struct vhost_device *dev);
+
+/* Worker: the queue pairs that it polls. */
+static inline uint64_t vhost_device_polled(const struct vhost_device *dev, uint32_t worker)
+{
+	return __atomic_load_n(&dev->enabled, __ATOMIC_RELAXED) &
+	       __atomic_load_n(&dev->hands[worker].own, __ATOMIC_ACQUIRE);
+}
 
 /* Keep workers away from the rings, or let them back. */
 void vhost_device_mute(struct vhost_device *dev, bool muted);

@@ -52,13 +52,40 @@ void vhost_vring_call(const struct vhost_vring *v)
 		(void)vhost_call(v->call);
 }
 
-void vhost_vring_hush(const struct vhost_vring *v)
+/* Have the driver kick when it makes chain number "event" available (virtio 1.1 section
+ * 2.6.10), where it goes by numbers; else by flags.
+ */
+static void ask_for_kick(const struct vhost_vring *v, uint16_t event, uint16_t flags)
 {
-	/* With event indexes the driver kicks once in 65536 chains at most, which is as good. */
-	if (v->event_idx)
-		return;
-	__atomic_store_n(&v->used->flags, VRING_USED_F_NO_NOTIFY, __ATOMIC_RELAXED);
-	log_used(v, offsetof(struct vring_used, flags), sizeof(v->used->flags));
+	if (v->event_idx) {
+		uint64_t offset = offsetof(struct vring_used, ring) +
+				  v->size * sizeof(struct vring_used_elem);
+		uint16_t *avail_event = RTE_PTR_ADD(v->used, offset);
+
+		__atomic_store_n(avail_event, event, __ATOMIC_RELAXED);
+		log_used(v, offset, sizeof(*avail_event));
+	} else {
+		__atomic_store_n(&v->used->flags, flags, __ATOMIC_RELAXED);
+		log_used(v, offsetof(struct vring_used, flags), sizeof(v->used->flags));
+	}
+}
+
+void vhost_ring_hush(const struct vhost_ring *ring, const struct vhost_vring *v)
+{
+	/* The number before the next one comes again after 65535 others. */
+	ask_for_kick(v, ring->next - 1, VRING_USED_F_NO_NOTIFY);
+}
+
+bool vhost_ring_listen(const struct vhost_ring *ring, const struct vhost_vring *v)
+{
+	uint16_t n;
+
+	ask_for_kick(v, ring->next, 0);
+	/* The driver sees that, or we see what it made available before it looked. */
+	rte_smp_mb();
+	n = __atomic_load_n(&v->avail->idx, __ATOMIC_ACQUIRE) - ring->next;
+	/* What cannot be true, and was refused, is no reason to stay awake. */
+	return n == 0 || (n > v->size && ring->out_of_step);
 }
 
 static void refuse(struct vhost_ring *ring, struct vb_counters *row, enum vb_drop why)

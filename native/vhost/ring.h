@@ -59,6 +59,7 @@ struct vhost_ring {
 	bool signalled_valid;
 	bool out_of_step;    /* the available index cannot be true */
 	bool deaf;	     /* its eventfd blocks */
+	bool kicks;	     /* atomic: what it is kicked by wakes the worker that polls it */
 	uint64_t refused;    /* atomic: chains and indexes that were no good */
 	rte_spinlock_t lock; /* towards the guest: workers share the ring */
 } __rte_cache_aligned;
@@ -75,8 +76,15 @@ static inline uint16_t vhost_vring_used_index(const struct vhost_vring *v)
 /* Interrupt the guest whatever it asked for: somebody may have died before it did. */
 void vhost_vring_call(const struct vhost_vring *v);
 
-/* Ask the driver not to kick: we poll. */
-void vhost_vring_hush(const struct vhost_vring *v);
+/* Ask the driver not to kick: we poll.  The worker that polls the ring, or control before
+ * one does.
+ */
+void vhost_ring_hush(const struct vhost_ring *ring, const struct vhost_vring *v);
+
+/* The same worker: ask it to kick when it makes the next chain available.  False: there is
+ * one already.
+ */
+bool vhost_ring_listen(const struct vhost_ring *ring, const struct vhost_vring *v);
 
 /* Worker: take up to n (at most VB_BURST) frames from a guest's transmit ring, count
  * what is refused, and return how many came.  One worker at a time.  Of long frames all

@@ -51,22 +51,29 @@ def test_hugepages_survive_kills_too(
         wait_traffic(ends)
 
 
-def test_two_workers_share_the_queues(
-    make_daemon: Callable[..., Daemon], make_vuser: Callable[..., VUser]
-) -> None:
+@pytest.fixture
+def two_workers(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A daemon with a worker on each of two cores."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         pytest.skip("two workers take two cores")
-    daemon = make_daemon("dpdk", config={"dpdk": {"worker_cores": f"{cores[0]},{cores[1]}"}})
+    return make_daemon("dpdk", config={"dpdk": {"worker_cores": f"{cores[0]},{cores[1]}"}})
+
+
+def busy_rounds(daemon: Daemon) -> list[int]:
+    """Return how many rounds of each worker found a packet."""
+    return [w.busy_polls for w in daemon.client.stats().workers]
+
+
+def test_two_workers_share_the_queues(
+    two_workers: Daemon, make_vuser: Callable[..., VUser]
+) -> None:
+    daemon = two_workers
     vm = make_vuser()
     ends = plug_pair(daemon, vm, queues=4)
     wait_traffic(ends)
 
-    def both_are_busy() -> bool:
-        workers = daemon.client.stats().workers
-        return len(workers) == 2 and all(w.busy_polls > 0 for w in workers)
-
-    wait_until(both_are_busy, "packets for both workers")
+    wait_until(lambda: min(busy_rounds(daemon)) > 0, "packets for both workers")
     vm.reset()
     wait_traffic(ends, frames=2 * RATE)
     for _vm, port in ends:
@@ -77,3 +84,33 @@ def test_two_workers_share_the_queues(
         ensure_port(daemon, "c", "client" if i % 2 else "server", 7)
         daemon.client.port_remove(id="c")
     wait_traffic(ends)
+
+
+def test_two_workers_share_the_ports(
+    two_workers: Daemon, make_vuser: Callable[..., VUser]
+) -> None:
+    """Ports of one queue pair, and what is left when those of one worker go."""
+    daemon, vm = two_workers, make_vuser()
+    # One after the other, so that it is known whose they are: a and c are one worker's.
+    for i, port in enumerate("abcd"):
+        path = ensure_port(daemon, port, "client", i)
+        vm.add(port, path, server=True, mac=mac(i))
+        vm.wait_link(port)
+    for i, port in enumerate("abcd"):
+        vm.start(port, dst=mac(i ^ 2), rate=RATE)
+    wait_traffic([(vm, port) for port in "abcd"])
+
+    def both_work() -> bool:
+        before = busy_rounds(daemon)
+        wait_traffic([(vm, "a"), (vm, "c")])
+        return all(now > then for now, then in zip(busy_rounds(daemon), before, strict=True))
+
+    assert both_work()
+    vm.reset()
+    for port in "bd":
+        vm.remove(port)
+        daemon.client.port_remove(id=port)
+    wait_until(both_work, "one of two ports to change its worker")
+    for port in "ac":
+        stats = vm.stats(port)
+        assert (stats.lost, stats.rx_bad, stats.duplicate, stats.reordered) == (0, 0, 0, 0)

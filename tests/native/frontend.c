@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "frontend.h"
 
+#include <rte_atomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -135,13 +136,14 @@ static void fill_ring(struct frontend *f, uint32_t ring)
 	__atomic_store_n(&avail->idx, to_guest ? FRONTEND_RING : 0, __ATOMIC_RELEASE);
 }
 
-static void start_ring(struct frontend *f, uint32_t ring)
+static void start_ring(struct frontend *f, uint32_t ring, bool afresh)
 {
 	uint64_t at = UVA + ring * RING_MEMORY, index = ring;
 	struct vhost_ring_addr addr = {
 		.index = ring, .desc = at + DESC, .avail = at + AVAIL, .used = at + USED};
 
-	fill_ring(f, ring);
+	if (afresh)
+		fill_ring(f, ring);
 	say_state(f, VHOST_SET_VRING_NUM, ring, FRONTEND_RING);
 	say_state(f, VHOST_SET_VRING_BASE, ring, 0);
 	frontend_say(f, VHOST_SET_VRING_ADDR, &addr, sizeof(addr), -1);
@@ -149,7 +151,7 @@ static void start_ring(struct frontend *f, uint32_t ring)
 	frontend_say(f, VHOST_SET_VRING_CALL, &index, sizeof(index), f->call);
 }
 
-void frontend_start(struct frontend *f)
+static void start(struct frontend *f, bool afresh)
 {
 	struct vhost_mem_table table = {.nb_regions = 1, .regions = {frontend_region()}};
 	uint64_t features = FEATURES;
@@ -158,11 +160,21 @@ void frontend_start(struct frontend *f)
 	frontend_say(f, VHOST_SET_FEATURES, &features, sizeof(features), -1);
 	frontend_say(f, VHOST_SET_MEM_TABLE, &table, 8 + sizeof(table.regions[0]), f->memory_fd);
 	for (uint32_t ring = 0; ring < FRONTEND_RINGS; ring++)
-		start_ring(f, ring);
+		start_ring(f, ring, afresh);
 	for (uint32_t pair = 0; pair < FRONTEND_QUEUES; pair++)
 		frontend_enable(f, pair, true);
 	/* The answer comes when all before it is done. */
 	frontend_ask(f, VHOST_GET_QUEUE_NUM, NULL, 0);
+}
+
+void frontend_start(struct frontend *f)
+{
+	start(f, true);
+}
+
+void frontend_resume(struct frontend *f)
+{
+	start(f, false);
 }
 
 void frontend_stop(struct frontend *f)
@@ -195,7 +207,25 @@ bool frontend_send(struct frontend *f, uint32_t pair, uint8_t dst, uint8_t src)
 	frame[17] = dst;
 	frame[23] = src;
 	__atomic_store_n(&avail->idx, next + 1, __ATOMIC_RELEASE);
+	/* The datapath sees the frame, or we see that it wants to be told. */
+	rte_smp_mb();
+	if (frontend_is_to_kick(f, ring))
+		frontend_kick(f);
 	return true;
+}
+
+bool frontend_is_to_kick(const struct frontend *f, uint32_t ring)
+{
+	const struct vring_used *used = ring_at(f, ring, USED);
+
+	return (__atomic_load_n(&used->flags, __ATOMIC_RELAXED) & VRING_USED_F_NO_NOTIFY) == 0;
+}
+
+void frontend_kick(struct frontend *f)
+{
+	const uint64_t one = 1;
+
+	(void)!write(f->kick, &one, sizeof(one));
 }
 
 uint16_t frontend_used(const struct frontend *f, uint32_t ring)

@@ -48,12 +48,19 @@ uint64_t frontend_ask(
 /* From nothing to running rings, all of them, with empty rings. */
 void frontend_start(struct frontend *f);
 
+/* The same, with rings as they are: those of a guest that went on without a datapath. */
+void frontend_resume(struct frontend *f);
+
 /* As a guest does when it reboots: the rings stop, one after the other. */
 void frontend_stop(struct frontend *f);
 
 void frontend_enable(struct frontend *f, uint32_t pair, bool enable);
 
-/* Send a frame of 60 bytes from the guest; false: the ring is full. */
+/* Whether the datapath asks for a kick when a chain of a ring is made available. */
+bool frontend_is_to_kick(const struct frontend *f, uint32_t ring);
+void frontend_kick(struct frontend *f);
+
+/* Send a frame of 60 bytes from the guest, with a kick if need be; false: the ring is full. */
 bool frontend_send(struct frontend *f, uint32_t pair, uint8_t dst, uint8_t src);
 
 /* How many chains of a ring the datapath has given back, modulo 2^16. */

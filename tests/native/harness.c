@@ -23,6 +23,7 @@ void harness_start_watched(uint32_t nb_workers, uint32_t watchdog_ms)
 		.nb_workers = nb_workers,
 		.nb_mbufs = 4096,
 		.watchdog_ms = watchdog_ms,
+		.idle_sleep_us = HARNESS_IDLE_US,
 	};
 
 	if (started)

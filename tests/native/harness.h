@@ -15,6 +15,9 @@
 
 #include "core/graph.h"
 
+/* Workers sleep so soon that they do it between most packets of a test. */
+#define HARNESS_IDLE_US 20
+
 /* Start the runtime once, without hugepages, with nb_workers unpinned workers. */
 void harness_start(uint32_t nb_workers);
 

@@ -329,6 +329,68 @@ static void indexes_wrap(void **state)
 	assert_int_equal(g.v.used->idx, (uint16_t)(65534 + 40));
 }
 
+/* ---- kicks ---- */
+
+static void kicks_by_flags(void **state)
+{
+	(void)state;
+	vhost_ring_hush(&g.ring, &g.v);
+	assert_int_equal(g.v.used->flags, VRING_USED_F_NO_NOTIFY);
+	assert_true(vhost_ring_listen(&g.ring, &g.v));
+	assert_int_equal(g.v.used->flags, 0);
+	guest_offer(&g, 0);
+	assert_false(vhost_ring_listen(&g.ring, &g.v));
+}
+
+/* Whether the driver kicks when it makes one chain more available than "before". */
+static bool would_kick(uint16_t before)
+{
+	return vring_need_event(*(uint16_t *)&g.v.used->ring[SIZE], before + 1, before);
+}
+
+static void kicks_by_numbers(void **state)
+{
+	(void)state;
+	g.v.event_idx = true;
+	g.v.avail->idx = g.v.used->idx = 65535;
+	vhost_ring_reset(&g.ring, 65535);
+	assert_true(vhost_ring_listen(&g.ring, &g.v));
+	assert_true(would_kick(65535));
+	vhost_ring_hush(&g.ring, &g.v);
+	for (uint32_t i = 0; i < 65535; i++)
+		assert_false(would_kick(65535 + i));
+	assert_int_equal(g.v.used->flags, 0);
+	guest_offer(&g, 0);
+	assert_false(vhost_ring_listen(&g.ring, &g.v));
+}
+
+static void wishes_are_logged(void **state)
+{
+	uint8_t bits[2] = {0};
+	const struct vhost_log log = {.bits = bits, .nb_pages = 16};
+
+	(void)state;
+	g.v.log = &log;
+	g.v.log_used = VHOST_LOG_PAGE;
+	vhost_ring_hush(&g.ring, &g.v);
+	assert_int_equal(bits[0], 1 << 1);
+	g.v.event_idx = true;
+	/* Its place is behind the ring, on the next page. */
+	g.v.log_used = 3 * VHOST_LOG_PAGE - sizeof(struct vring_used) - SIZE * 8;
+	assert_true(vhost_ring_listen(&g.ring, &g.v));
+	assert_int_equal(bits[0], 1 << 1 | 1 << 3);
+}
+
+/* An index that cannot be true was refused once, and is nothing to take. */
+static void an_index_that_jumped_is_no_work(void **state)
+{
+	(void)state;
+	g.v.avail->idx = 1000;
+	assert_false(vhost_ring_listen(&g.ring, &g.v));
+	assert_int_equal(receive(), 0);
+	assert_true(vhost_ring_listen(&g.ring, &g.v));
+}
+
 /* ---- from the guest: what is not ---- */
 
 static void next_outside_the_ring(void **state)
@@ -747,6 +809,10 @@ int main(void)
 		T(without_loans_it_is_copied),
 		T(a_loan_is_passed_on),
 		T(indexes_wrap),
+		T(kicks_by_flags),
+		T(kicks_by_numbers),
+		T(wishes_are_logged),
+		T(an_index_that_jumped_is_no_work),
 		T(next_outside_the_ring),
 		T(head_outside_the_ring),
 		T(a_circle_of_one),

@@ -372,7 +372,9 @@ def test_network_show_of_none_is_an_error_with_a_hint(daemon: StubDaemon, run: R
 
 
 def test_status(daemon: StubDaemon, run: Run) -> None:
-    worker = WorkerStats(worker=0, core=3, polls=9, busy_polls=1, busy_cycles=25, cycles=200)
+    worker = WorkerStats(
+        worker=0, core=3, polls=9, busy_polls=1, busy_cycles=25, cycles=200, sleeps=4
+    )
     daemon.answers = {
         methods.Hello: hello(),
         methods.PortListCall: methods.PortList(

@@ -62,6 +62,7 @@ def test_everything_set(resolve) -> None:
         [dpdk]
         worker_cores = 3,1-2
         control_cores = 0
+        idle_sleep_us = 0
         memory_mb = 512
         hugepages = on
         extra_eal_args = --vdev=net_tap0,iface=x --log-level 'a b'
@@ -88,6 +89,7 @@ def test_everything_set(resolve) -> None:
     assert not made.offloads
     options = made.options
     assert (options.worker_cores, options.control_cores) == ((3, 1, 2), (0,))
+    assert options.idle_sleep_us == 0
     assert (options.memory_mb, options.mbufs, options.hugepages) == (512, 2048, True)
     assert options.extra_eal_args == ("--vdev=net_tap0,iface=x", "--log-level", "a b")
     assert (options.mac_table_size, options.mac_ageing_s) == (64, 0)

@@ -20,8 +20,18 @@ OPTS = [
         type=CoreList(),
         default="",
         help="Cores that poll for packets, one worker on each, such as '2,4-5'. Each is busy all "
-        "the time: isolate them from the scheduler and keep guests off them. Empty: one worker, "
-        "on whatever core the kernel gives it.",
+        "the time while there is traffic: isolate them from the scheduler and keep guests off "
+        "them. Empty: one worker, on whatever core the kernel gives it.",
+    ),
+    cfg.IntOpt(
+        "idle_sleep_us",
+        default=500,
+        min=0,
+        max=1000 * 1000,
+        help="Without a packet for so many microseconds a worker sleeps, and guests are asked to "
+        "wake it. The first packet then waits some tens of microseconds, and costs its guest an "
+        "exit. 0: workers poll all the time. With a 'nic' or a frontend that cannot wake it, a "
+        "worker looks again after 20 to 200 microseconds instead.",
     ),
     cfg.Opt(
         "control_cores",
@@ -101,6 +111,7 @@ def resolve(group: Any) -> Options:
     return Options(
         worker_cores=workers,
         control_cores=control,
+        idle_sleep_us=group.idle_sleep_us,
         memory_mb=group.memory_mb,
         hugepages=_use_hugepages(group.hugepages, group.memory_mb),
         extra_eal_args=tuple(shlex.split(group.extra_eal_args)),

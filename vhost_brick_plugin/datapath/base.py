@@ -31,6 +31,7 @@ class Options:
 
     :ivar worker_cores: one poll worker on each; empty means one worker, unpinned.
     :ivar control_cores: where everything else runs; empty means anywhere.
+    :ivar idle_sleep_us: a worker without a packet for so long sleeps; 0: never.
     :ivar memory_mb: memory for packet buffers and DPDK itself.
     :ivar hugepages: whether that memory comes from hugepages; decided, not ``auto``.
     :ivar mbufs: packet buffers in the pool.
@@ -47,6 +48,7 @@ class Options:
 
     worker_cores: tuple[int, ...] = ()
     control_cores: tuple[int, ...] = ()
+    idle_sleep_us: int = 500
     memory_mb: int = 256
     hugepages: bool = False
     extra_eal_args: tuple[str, ...] = ()

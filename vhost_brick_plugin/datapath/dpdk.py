@@ -103,6 +103,7 @@ class DpdkDatapath(base.Datapath):
             )
         native, *_kept = prelude.native_options(ffi, what)
         native.nb_mbufs = options.mbufs
+        native.idle_sleep_us = options.idle_sleep_us
         native.watchdog_ms = 1000 * options.watchdog_s
         native.no_core_dumps = not options.core_dumps
         native.standby = options.standby
@@ -251,6 +252,7 @@ class DpdkDatapath(base.Datapath):
                     busy_polls=raw.busy_polls,
                     busy_cycles=raw.busy_cycles,
                     cycles=raw.cycles,
+                    sleeps=raw.sleeps,
                 )
             )
         return tuple(rows)

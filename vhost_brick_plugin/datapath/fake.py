@@ -229,7 +229,9 @@ class FakeDatapath(Datapath):
     def worker_stats(self) -> tuple[WorkerStats, ...]:
         cores = self._running().worker_cores or (-1,)
         return tuple(
-            WorkerStats(worker=i, core=core, polls=0, busy_polls=0, busy_cycles=0, cycles=0)
+            WorkerStats(
+                worker=i, core=core, polls=0, busy_polls=0, busy_cycles=0, cycles=0, sleeps=0
+            )
             for i, core in enumerate(cores)
         )
 

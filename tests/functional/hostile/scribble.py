@@ -5,7 +5,7 @@
 
 Each place gets its values in turn, each value in one store, since what another
 core reads in between shall be one of them: so they have 2, 4 or 8 bytes, or are a
-virtio header.
+virtio header.  It says so on stdout when all of them have been there once.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ def main(fd: int, places: list[str]) -> None:
                 stores.append((window.cast(CASTS[size]), number))
             else:
                 stores.append((window, value))
-    print("scribbling", flush=True)
+    said = False
     while True:
         for window, stored in stores:
             if isinstance(stored, int):
                 window[0] = stored
             else:
                 window[:] = stored
+        if not said:
+            said = True
+            print("scribbling", flush=True)
 
 
 if __name__ == "__main__":
