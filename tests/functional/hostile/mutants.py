@@ -674,14 +674,14 @@ MUTANTS = [
     Mutant(
         "vhost/chain.h",
         ".at = at, .gpa = gpa, .len = len};",
-        ".at = at + vhost_chain_fetch(&v->desc[head]).addr - gpa,\n"
-        "\t\t.gpa = gpa, .len = len};",
+        ".at = at + vhost_chain_fetch(&v->desc[head]).addr - gpa,\n\t\t.gpa = gpa, .len = len};",
         RACE + "[address]",
     ),
     Mutant(
         "vhost/chain.c",
         "why = enter(&w, v, &d);",
-        "why = enter(&w, v, &d);\n\t\t\tw.entries = vhost_chain_fetch(&v->desc[0]).len / sizeof(d);",
+        "why = enter(&w, v, &d);\n"
+        "\t\t\tw.entries = vhost_chain_fetch(&v->desc[0]).len / sizeof(d);",
         RACE + "[table_length]",
     ),
     # -- who takes too much
