@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A worker's round: take the snapshot, pull every brick on its poll list, say
- * that it holds nothing any more (quiescent).  Each round is a beat of its pulse
- * (watchdog.h).
+ * A worker's round: take the snapshot, pull every brick on its poll list whose turn it
+ * is (rota.h), say that it holds nothing any more (quiescent).  Each round is a beat of
+ * its pulse (watchdog.h).
  *
  * After a while without a packet a worker sleeps until there is one (sleep.h): it arms
  * all that it polls, and if there is nothing even then it waits.  Having found nothing when
@@ -27,6 +27,7 @@
 #include "core/cost.h"
 #include "core/graph.h"
 #include "core/patience.h"
+#include "core/rota.h"
 #include "core/sleep.h"
 #include "core/watchdog.h"
 
@@ -47,6 +48,7 @@ struct worker {
 	struct vb_ctx ctx;
 	struct vb_pulse pulse;
 	char name[16];
+	struct vb_rota rota;
 	uint64_t measured; /* the measurement that cost belongs to */
 	struct vb_cost cost;
 } __rte_cache_aligned;
@@ -59,39 +61,42 @@ static bool stopping; /* atomic */
 /* The number of the present measurement, from 1; 0: there is none. */
 static uint64_t measurement;
 
-static uint32_t poll_all(const struct vb_ctx *ctx, const struct vb_snapshot *s)
+/* Poll what is due; always inlined: measuring is known then. */
+static __rte_always_inline uint32_t poll_due(
+	struct worker *w, const struct vb_snapshot *s, bool measuring)
 {
+	uint64_t before = measuring ? rte_rdtsc() : 0;
 	uint32_t packets = 0;
 
-	for (uint32_t i = 0; i < s->nb_polls; i++) {
-		const struct vb_poll *p = &s->polls[i];
+	for (uint32_t word = 0; word * 64 < s->nb_polls; word++) {
+		uint64_t due = vb_rota_due(&w->rota, word, s->nb_polls);
 
-		packets += p->node->ops->pull(ctx, p->node, p->edge);
+		for (; due != 0; due &= due - 1) {
+			uint32_t i = word * 64 + __builtin_ctzll(due);
+			const struct vb_poll *p = &s->polls[i];
+			uint16_t n = p->node->ops->pull(&w->ctx, p->node, p->edge);
+
+			vb_rota_note(&w->rota, i, n > 0);
+			packets += n;
+			if (measuring) {
+				uint64_t now = rte_rdtsc();
+
+				vb_cost_add(&w->cost, now - before, n);
+				before = now;
+			}
+		}
 	}
+	w->rota.round++;
 	return packets;
 }
 
-/* The same, with the cycles of each poll noted. */
-static uint32_t poll_all_measured(struct worker *w, const struct vb_snapshot *s, uint64_t number)
+static __rte_noinline uint32_t poll_measured(struct worker *w, uint64_t number)
 {
-	uint32_t packets = 0;
-	uint64_t before;
-
 	if (w->measured != number) {
 		vb_cost_reset(&w->cost);
 		w->measured = number;
 	}
-	before = rte_rdtsc();
-	for (uint32_t i = 0; i < s->nb_polls; i++) {
-		const struct vb_poll *p = &s->polls[i];
-		uint16_t n = p->node->ops->pull(&w->ctx, p->node, p->edge);
-		uint64_t now = rte_rdtsc();
-
-		vb_cost_add(&w->cost, now - before, n);
-		packets += n;
-		before = now;
-	}
-	return packets;
+	return poll_due(w, vb_graph_snapshot(), true);
 }
 
 static inline uint32_t poll_round(struct worker *w)
@@ -99,8 +104,8 @@ static inline uint32_t poll_round(struct worker *w)
 	uint64_t number = __atomic_load_n(&measurement, __ATOMIC_RELAXED);
 
 	if (unlikely(number != 0))
-		return poll_all_measured(w, vb_graph_snapshot(), number);
-	return poll_all(&w->ctx, vb_graph_snapshot());
+		return poll_measured(w, number);
+	return poll_due(w, vb_graph_snapshot(), false);
 }
 
 static void nap(uint32_t number, uint64_t idle_ns)
@@ -184,10 +189,13 @@ static bool sleep_until_news(struct worker *w)
 
 static void rest(struct worker *w, uint64_t idle_ns)
 {
-	if (idle_ns < sleep_after_ns)
+	if (idle_ns < sleep_after_ns) {
 		rte_pause();
-	else if (!sleep_until_news(w))
+		return;
+	}
+	if (!sleep_until_news(w))
 		nap(w->ctx.worker, idle_ns);
+	vb_rota_all(&w->rota);
 }
 
 static void run(struct worker *w, uint64_t hz)
