@@ -32,3 +32,22 @@ uint16_t vb_loans_end(struct vb_counters *row, struct rte_mbuf **pkts, uint16_t 
 	}
 	return kept;
 }
+
+void vb_loans_free(struct rte_mbuf **pkts, uint16_t n)
+{
+	struct rte_mbuf *loans[VB_BURST];
+	uint16_t nb_loans = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = pkts[i];
+
+		/* One that others have, too, keeps what it consists of. */
+		if (!vb_is_lent(m) || rte_mbuf_refcnt_read(m) != 1)
+			continue;
+		loans[nb_loans++] = m->next;
+		m->next = NULL;
+		m->nb_segs = 1;
+	}
+	rte_pktmbuf_free_bulk(loans, nb_loans);
+	rte_pktmbuf_free_bulk(pkts, n);
+}

@@ -54,4 +54,9 @@ static inline bool vb_is_lent(const struct rte_mbuf *m)
  */
 uint16_t vb_loans_end(struct vb_counters *row, struct rte_mbuf **pkts, uint16_t n);
 
+/* rte_pktmbuf_free_bulk() for packets of which some are lent: it gives buffers back in
+ * bulk as long as their pools are the same.
+ */
+void vb_loans_free(struct rte_mbuf **pkts, uint16_t n);
+
 #endif

@@ -86,7 +86,7 @@ static __rte_always_inline uint32_t poll_due(
 			}
 		}
 	}
-	w->rota.round++;
+	vb_rota_next(&w->rota, packets > 0);
 	return packets;
 }
 
@@ -189,13 +189,10 @@ static bool sleep_until_news(struct worker *w)
 
 static void rest(struct worker *w, uint64_t idle_ns)
 {
-	if (idle_ns < sleep_after_ns) {
+	if (idle_ns < sleep_after_ns)
 		rte_pause();
-		return;
-	}
-	if (!sleep_until_news(w))
+	else if (!sleep_until_news(w))
 		nap(w->ctx.worker, idle_ns);
-	vb_rota_all(&w->rota);
 }
 
 static void run(struct worker *w, uint64_t hz)

@@ -525,7 +525,7 @@ void vhost_ring_send(struct vhost_ring *ring, const struct vhost_vring *v, struc
 	}
 	if (ring->next != before)
 		publish(ring, v);
-	rte_pktmbuf_free_bulk(pkts, sent);
+	vb_loans_free(pkts, sent);
 	if (sent < n)
 		vb_drop(row, why, pkts + sent, n - sent);
 }

@@ -297,6 +297,21 @@ static void without_loans_it_is_copied(void **state)
 	rte_pktmbuf_free(m);
 }
 
+static void what_others_have_stays_whole(void **state)
+{
+	struct rte_mbuf *m = receive_unreleased(1500);
+
+	(void)state;
+	rte_mbuf_refcnt_update(m, 1);
+	rte_mbuf_refcnt_update(m->next, 1);
+	vb_loans_free(&m, 1);
+	assert_true(vb_is_lent(m));
+	assert_int_equal(m->next->data_len, 1500 - VB_HEAD);
+	vb_loans_free(&m, 1);
+	assert_int_equal(harness_in_use(), 0);
+	vhost_ring_release(&g.ring, &g.v);
+}
+
 /* From guest to guest: what was lent is written where it belongs. */
 static void a_loan_is_passed_on(void **state)
 {
@@ -807,6 +822,7 @@ int main(void)
 		T(a_short_frame_is_not_lent),
 		T(what_is_kept_is_no_loan),
 		T(without_loans_it_is_copied),
+		T(what_others_have_stays_whole),
 		T(a_loan_is_passed_on),
 		T(indexes_wrap),
 		T(kicks_by_flags),
