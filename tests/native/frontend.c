@@ -21,6 +21,9 @@
 #define RING_MEMORY (BUFFERS + FRONTEND_RING * FRONTEND_BUFFER)
 #define MEMORY (FRONTEND_RINGS * RING_MEMORY)
 
+/* What is sent from a slot, with its header: short ones are copied and long ones are lent. */
+#define frame_len(slot) ((slot) % 2 ? 72 : 1512)
+
 #define ring_at(f, ring, offset) ((void *)((f)->memory + (ring)*RING_MEMORY + (offset)))
 
 static void must(bool ok)
@@ -126,7 +129,7 @@ static void fill_ring(struct frontend *f, uint32_t ring)
 	for (uint16_t i = 0; i < FRONTEND_RING; i++) {
 		desc[i] = (struct vring_desc){
 			.addr = GPA + ring * RING_MEMORY + BUFFERS + i * FRONTEND_BUFFER,
-			.len = to_guest ? FRONTEND_BUFFER : 72,
+			.len = to_guest ? FRONTEND_BUFFER : frame_len(i),
 			.flags = to_guest ? VRING_DESC_F_WRITE : 0,
 		};
 		avail->ring[i] = i;

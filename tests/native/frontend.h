@@ -60,7 +60,8 @@ void frontend_enable(struct frontend *f, uint32_t pair, bool enable);
 bool frontend_is_to_kick(const struct frontend *f, uint32_t ring);
 void frontend_kick(struct frontend *f);
 
-/* Send a frame of 60 bytes from the guest, with a kick if need be; false: the ring is full. */
+/* Send a frame of 60 or of 1500 bytes from the guest, with a kick if need be; false: the ring is
+ * full. */
 bool frontend_send(struct frontend *f, uint32_t pair, uint8_t dst, uint8_t src);
 
 /* How many chains of a ring the datapath has given back, modulo 2^16. */
