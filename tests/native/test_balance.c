@@ -9,18 +9,15 @@
 #include <rte_cycles.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "core/balance.h"
 #include "frontend.h"
+#include "network.h"
 
 #define PORTS 4
 #define ROUNDS 10
 #define SOON_MS 500
-
-static char dir[64];
-static struct vb_brick *sw, *guard;
 
 static struct guest {
 	struct vb_brick *brick;
@@ -35,8 +32,8 @@ static void plug(struct guest *g)
 	char name[32];
 
 	snprintf(name, sizeof(name), "vhost/%td", g - guests);
-	snprintf(config.path, sizeof(config.path), "%s/%td", dir, g - guests);
-	assert_int_equal(vb_vhost_create(name, &config, guard, &g->brick), 0);
+	snprintf(config.path, sizeof(config.path), "%s/%td", network_dir, g - guests);
+	assert_int_equal(vb_vhost_create(name, &config, network_guard, &g->brick), 0);
 	frontend_init(&g->f);
 	frontend_connect(&g->f, config.path);
 	frontend_start(&g->f);
@@ -54,15 +51,8 @@ static void unplug(struct guest *g)
 
 static int setup(void **state)
 {
-	const struct vb_switch_config config = {.mac_table_size = 64, .mac_ageing_s = 300};
-	const struct vb_security security = {.mode = VB_SECURITY_OPEN};
-
 	(void)state;
-	harness_start(2);
-	strcpy(dir, "/tmp/vb-test-XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	assert_int_equal(vb_switch_create("switch", &config, &sw), 0);
-	assert_int_equal(vb_antispoof_create("antispoof/p", &security, sw, &guard), 0);
+	network_start(2);
 	for (int i = 0; i < PORTS; i++)
 		plug(&guests[i]);
 	return 0;
@@ -75,10 +65,8 @@ static int teardown(void **state)
 		if (guests[i].brick != NULL)
 			unplug(&guests[i]);
 	assert_false(vb_balance_uneven());
-	assert_int_equal(vb_brick_destroy(guard), 0);
-	assert_int_equal(vb_brick_destroy(sw), 0);
 	harness_wait(harness_in_use() == 0);
-	return rmdir(dir);
+	return network_end();
 }
 
 static uint64_t taken_by(const struct guest *g, uint32_t worker)

@@ -11,19 +11,18 @@
 #include <rte_cycles.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "core/host.h"
 #include "frontend.h"
+#include "network.h"
 
 #define ROUNDS 20000
 #define SOON_MS 900
 #define TX 1 /* the transmit ring of the first queue pair */
 
-static char dir[64];
-static struct vb_brick *sw, *guard, *bricks[2];
+static struct vb_brick *bricks[2];
 static struct frontend f[2];
 
 static void start_guest(int i)
@@ -31,9 +30,9 @@ static void start_guest(int i)
 	struct vb_vhost_config config = {
 		.features = vb_vhost_features(), .queues = FRONTEND_QUEUES, .mtu = 1500};
 
-	snprintf(config.path, sizeof(config.path), "%s/%d", dir, i);
+	snprintf(config.path, sizeof(config.path), "%s/%d", network_dir, i);
 	assert_int_equal(
-		vb_vhost_create(i ? "vhost/1" : "vhost/0", &config, guard, &bricks[i]), 0);
+		vb_vhost_create(i ? "vhost/1" : "vhost/0", &config, network_guard, &bricks[i]), 0);
 	frontend_init(&f[i]);
 	frontend_connect(&f[i], config.path);
 	frontend_start(&f[i]);
@@ -43,15 +42,8 @@ static void start_guest(int i)
 
 static int setup(void **state)
 {
-	const struct vb_switch_config config = {.mac_table_size = 64, .mac_ageing_s = 300};
-	const struct vb_security security = {.mode = VB_SECURITY_OPEN};
-
 	(void)state;
-	harness_start(1);
-	strcpy(dir, "/tmp/vb-test-XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	assert_int_equal(vb_switch_create("switch", &config, &sw), 0);
-	assert_int_equal(vb_antispoof_create("antispoof/p", &security, sw, &guard), 0);
+	network_start(1);
 	for (int i = 0; i < 2; i++)
 		start_guest(i);
 	return 0;
@@ -64,10 +56,8 @@ static int teardown(void **state)
 		frontend_fini(&f[i]);
 		assert_int_equal(vb_brick_destroy(bricks[i]), 0);
 	}
-	assert_int_equal(vb_brick_destroy(guard), 0);
-	assert_int_equal(vb_brick_destroy(sw), 0);
 	harness_wait(harness_in_use() == 0);
-	return rmdir(dir);
+	return network_end();
 }
 
 static struct vb_worker_stats worker(void)

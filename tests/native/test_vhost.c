@@ -11,37 +11,25 @@
 #include <rte_cycles.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "core/fault.h"
-
-static char dir[64];
-static struct vb_brick *sw, *guard;
+#include "network.h"
 
 static int setup(void **state)
 {
-	const struct vb_switch_config config = {.mac_table_size = 64, .mac_ageing_s = 300};
-	const struct vb_security security = {.mode = VB_SECURITY_OPEN};
-
 	(void)state;
-	harness_start(1);
-	strcpy(dir, "/tmp/vb-test-XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	assert_int_equal(vb_switch_create("switch", &config, &sw), 0);
-	assert_int_equal(vb_antispoof_create("antispoof/p", &security, sw, &guard), 0);
+	network_start(1);
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	assert_int_equal(vb_brick_destroy(guard), 0);
-	assert_int_equal(vb_brick_destroy(sw), 0);
-	return rmdir(dir);
+	return network_end();
 }
 
 static struct vb_vhost_config config_for(const char *name, bool client)
@@ -49,13 +37,13 @@ static struct vb_vhost_config config_for(const char *name, bool client)
 	struct vb_vhost_config config = {
 		.client = client, .features = vb_vhost_features(), .queues = 1, .mtu = 1500};
 
-	snprintf(config.path, sizeof(config.path), "%s/%s", dir, name);
+	snprintf(config.path, sizeof(config.path), "%s/%s", network_dir, name);
 	return config;
 }
 
 static int create(const struct vb_vhost_config *config, struct vb_brick **out)
 {
-	return vb_vhost_create("vhost/p", config, guard, out);
+	return vb_vhost_create("vhost/p", config, network_guard, out);
 }
 
 static bool exists(const char *path)

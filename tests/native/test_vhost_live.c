@@ -11,36 +11,24 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "frontend.h"
+#include "network.h"
 
 #define RESTLESS 3
 #define ROUNDS 60
 
-static char dir[64];
-static struct vb_brick *sw, *guard;
-
 static int setup(void **state)
 {
-	const struct vb_switch_config config = {.mac_table_size = 64, .mac_ageing_s = 300};
-	const struct vb_security security = {.mode = VB_SECURITY_OPEN};
-
 	(void)state;
-	harness_start(2);
-	strcpy(dir, "/tmp/vb-test-XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	assert_int_equal(vb_switch_create("switch", &config, &sw), 0);
-	assert_int_equal(vb_antispoof_create("antispoof/p", &security, sw, &guard), 0);
+	network_start(2);
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	assert_int_equal(vb_brick_destroy(guard), 0);
-	assert_int_equal(vb_brick_destroy(sw), 0);
-	return rmdir(dir);
+	return network_end();
 }
 
 static struct vb_brick *port(const char *name, char *path)
@@ -49,9 +37,9 @@ static struct vb_brick *port(const char *name, char *path)
 		.features = vb_vhost_features(), .queues = FRONTEND_QUEUES, .mtu = 1500};
 	struct vb_brick *brick;
 
-	snprintf(config.path, sizeof(config.path), "%s/%s", dir, name);
+	snprintf(config.path, sizeof(config.path), "%s/%s", network_dir, name);
 	strcpy(path, config.path);
-	assert_int_equal(vb_vhost_create(name, &config, guard, &brick), 0);
+	assert_int_equal(vb_vhost_create(name, &config, network_guard, &brick), 0);
 	return brick;
 }
 
