@@ -274,9 +274,8 @@ static uint16_t walk(const struct vhost_ring *ring, const struct vhost_vring *v,
 
 		vhost_chain_begin(&o->chain, pieces);
 		o->why = vhost_chain_append(&o->chain, pieces, v, o->head, false);
-		if (likely(o->chain.nb_pieces > 0)) {
+		if (likely(o->chain.nb_pieces > 0))
 			vb_fetch(pieces->at[o->chain.first].at, 0, FETCHED);
-		}
 	}
 	return i;
 }
@@ -404,9 +403,8 @@ static uint16_t make_plan(struct plan *plan, const struct vhost_vring *v, uint16
 			break;
 		if (!find_room(plan, room, v, number, v->header_len + pkts[i]->pkt_len))
 			break;
-		if (likely(room->chain.nb_pieces > 0)) {
+		if (likely(room->chain.nb_pieces > 0))
 			vb_fetch_to_write(plan->pieces.at[room->chain.first].at, 0, FETCHED);
-		}
 	}
 	return i;
 }
