@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.api.client import Client
+from vhost_brick_plugin.conf.types import parse_cores
 from vhost_brick_plugin.doctor import rights
 from vhost_brick_plugin.doctor.rights import Rights
 from vhost_brick_plugin.finding import Finding, Level
@@ -21,12 +22,18 @@ class Site:
     :ivar options: configured values by ``group.option``.
     :ivar api_socket: where the daemon was looked for.
     :ivar daemon: whether it was there.
+    :ivar hello: how it introduced itself; None: it did not answer.
+    :ivar ports: those it serves; none while it does not answer.
+    :ivar networks: the same of networks.
     :ivar rights: what its process may do; None: not known.
     """
 
     options: Mapping[str, str]
     api_socket: str
     daemon: Finding
+    hello: methods.HelloResult | None = None
+    ports: tuple[methods.PortStatus, ...] = ()
+    networks: tuple[methods.NetworkStatus, ...] = ()
     rights: Rights | None = None
 
     @property
@@ -34,12 +41,19 @@ class Site:
         """Whether the daemon answered."""
         return self.daemon.level is Level.OK
 
+    @property
+    def workers(self) -> tuple[int, ...]:
+        """The configured worker cores."""
+        return parse_cores(self.options.get("dpdk.worker_cores", ""))
+
 
 def survey(client: Client, config_files: Sequence[str]) -> Site:
     """Ask the daemon, and read *config_files* where it does not answer."""
     try:
         hello = client.call(methods.Hello())
         options = client.call(methods.ConfigDump()).options
+        ports = client.call(methods.PortListCall()).ports
+        networks = client.call(methods.NetworkListCall()).networks
     except errors.VhostBrickError as error:
         finding = Finding(check="daemon", level=Level.FAIL, text=error.message, fix=error.hint)
         options, problem = _from_files(config_files)
@@ -50,6 +64,9 @@ def survey(client: Client, config_files: Sequence[str]) -> Site:
         options=options,
         api_socket=client.path,
         daemon=finding,
+        hello=hello,
+        ports=ports,
+        networks=networks,
         rights=rights.read(hello.pid),
     )
 
