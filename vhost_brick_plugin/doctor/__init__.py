@@ -17,7 +17,10 @@ from vhost_brick_plugin.doctor import (
     nova,
     numa,
     pages,
+    processes,
     rights,
+    sockets,
+    traffic,
     versions,
 )
 from vhost_brick_plugin.doctor.site import Site
@@ -41,7 +44,12 @@ def examine(
 
 def _examine_daemon(site: Site) -> Iterator[Finding]:
     yield site.daemon
+    yield from processes.check_daemons(site)
+    yield from processes.check_standby(site)
     yield from rights.check(site.rights)
+    yield from traffic.check_datapath(site)
+    yield from traffic.check_faults(site)
+    yield from traffic.check_mtu(site)
 
 
 def _examine_host(site: Site) -> Iterator[Finding]:
@@ -58,6 +66,7 @@ def _examine_host(site: Site) -> Iterator[Finding]:
 def _examine_files(site: Site) -> Iterator[Finding]:
     yield from files.check_api_socket(site)
     yield from files.check_state_dir(site)
+    yield from sockets.check_sockets(site)
 
 
 def _examine_guests(site: Site, connect: str | None) -> Iterator[Finding]:
@@ -69,4 +78,5 @@ def _examine_guests(site: Site, connect: str | None) -> Iterator[Finding]:
         yield from versions.check_libvirt(libvirt.libvirt)
         yield from files.check_socket_dir(site, libvirt.qemu_user)
         yield from files.check_socket_rights(site, libvirt.qemu_user)
+        yield from sockets.check_rights(site, libvirt.qemu_user)
         yield from libvirt.check_domains(site)
