@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vhost_brick_plugin.doctor import (
+    confinement,
     cpus,
     domains,
     files,
@@ -67,6 +68,9 @@ def _examine_files(site: Site) -> Iterator[Finding]:
     yield from files.check_api_socket(site)
     yield from files.check_state_dir(site)
     yield from sockets.check_sockets(site)
+    lines = confinement.log_lines()
+    yield from confinement.check_apparmor(site, lines)
+    yield from confinement.check_selinux(site, lines)
 
 
 def _examine_guests(site: Site, connect: str | None) -> Iterator[Finding]:
