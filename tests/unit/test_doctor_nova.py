@@ -190,7 +190,10 @@ def test_file_backed_memory(
     assert all(words in memory.fix for words in missing)
 
 
-@pytest.mark.parametrize("text", ["vif_plugging_is_fatal = False", "vif_plugging_timeout = 0"])
+@pytest.mark.parametrize(
+    "text",
+    ["vif_plugging_is_fatal = False", "vif_plugging_timeout = 0", "vif_plugging_timeout = 10"],
+)
 def test_guests_that_do_not_wait_for_their_port(examine: Examine, text: str) -> None:
     assert levels(examine(f"[DEFAULT]\n{text}\n"))["plugging"] == "warn"
 
@@ -201,6 +204,7 @@ def test_guests_that_do_not_wait_for_their_port(examine: Examine, text: str) -> 
         ("api_socket = /somewhere", Level.FAIL),
         ("state_dir = /somewhere", Level.FAIL),
         ("timeout = 0.5", Level.WARN),
+        ("timeout = 60", Level.WARN),
         ("api_socket = /run/../run/vhost-brick/api.sock", Level.OK),
     ],
 )
