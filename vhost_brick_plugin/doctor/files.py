@@ -99,27 +99,32 @@ def check_state_dir(site: Site) -> Iterator[Finding]:
         fix = "Put a backup in place, or move the file away to start without any port."
         yield fail("state_dir", str(error), fix)
     else:
-        yield _judge_state_dir(path, found.st_mode, len(ports), space)
+        bad = [*_check_mode(path, found.st_mode), *_check_space(path, space)]
+        yield from bad
+        if not bad:
+            plural = "" if len(ports) == 1 else "s"
+            yield ok("state_dir", f"{path} holds {len(ports)} port{plural}")
 
 
-def _judge_state_dir(path: str, mode: int, ports: int, space: os.statvfs_result) -> Finding:
-    free = space.f_bavail * space.f_frsize
+def _check_mode(path: str, mode: int) -> Iterator[Finding]:
     if mode & stat.S_IWOTH:
-        return fail("state_dir", f"everybody may write to {path}", f"chmod o-w {path}")
+        yield fail("state_dir", f"everybody may write to {path}", f"chmod o-w {path}")
+
+
+def _check_space(path: str, space: os.statvfs_result) -> Iterator[Finding]:
+    free = space.f_bavail * space.f_frsize
     if free < _LOW_SPACE:
-        return fail(
+        yield fail(
             "state_dir",
             f"only {free // 1024} KiB are left for {path}: ports cannot be stored",
             "Make room on its file system.",
         )
-    if space.f_files and not space.f_favail:
-        return fail(
+    elif space.f_files and not space.f_favail:
+        yield fail(
             "state_dir",
             f"the file system of {path} takes no more files: ports cannot be stored",
             f"Remove files there; 'df -i {path}' shows how many there are.",
         )
-    text = f"{path} holds {ports} port{'' if ports == 1 else 's'}"
-    return ok("state_dir", text)
 
 
 # -- the vhost-user sockets --------------------------------------------------
