@@ -145,7 +145,7 @@ def test_a_datapath_for_trials(tmp_path: Path) -> None:
         (1500, 1500, 1500, ""),
         (9000, 9000, 1500, "larger frames of its guest are dropped"),
         (1500, 1500, 9000, "larger never reach its guest"),
-        (1500, 9000, 1500, "its VM was told MTU 9000"),
+        (1500, 9000, 1500, "was made with MTU 9000 and has 1500 now"),
     ],
 )
 def test_mtu_of_ports(tmp_path: Path, port: int, offer: int, network: int, words: str) -> None:

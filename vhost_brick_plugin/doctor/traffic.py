@@ -82,10 +82,10 @@ def _check_port(status: PortStatus, on: NetworkStatus) -> Iterator[Finding]:
     elif status.offer.mtu > port.mtu:
         yield warn(
             "mtu",
-            f"port {port.id}: its VM was told MTU {status.offer.mtu} and cannot be told otherwise "
-            f"while the port is there; it has {port.mtu} now",
-            f"Set {port.mtu} within the guest (ip link set DEVICE mtu {port.mtu}), or delete and "
-            "create the port while its VM is off.",
+            f"port {port.id} was made with MTU {status.offer.mtu} and has {port.mtu} now: a guest "
+            "that was set up before sends larger frames, which are dropped on the way",
+            f"Set {port.mtu} within the guest (ip link set DEVICE mtu {port.mtu}), or let it ask "
+            "DHCP anew; this line goes once the port is created anew, with its VM off.",
         )
 
 
