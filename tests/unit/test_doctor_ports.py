@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import socket
@@ -13,8 +14,11 @@ import pytest
 
 from tests.unit.doctor_support import DOWN, NOBODY, make_site, only, served, write
 from tests.unit.stub_daemon import hello, network_status, port_status
+from tests.unit.support import vxlan
+from vhost_brick_plugin import errors, netlink
 from vhost_brick_plugin.api.methods import Standby
 from vhost_brick_plugin.doctor import processes, sockets, traffic
+from vhost_brick_plugin.doctor.site import is_elsewhere
 from vhost_brick_plugin.finding import Level
 from vhost_brick_plugin.model import Mode, Offer, Uplink, UplinkKind
 from vhost_brick_plugin.report import Fault
@@ -164,6 +168,49 @@ def test_mtu_of_uplinks(tmp_path: Path) -> None:
         found = only(traffic.check_mtu(site, tmp_path))
         assert found.level is level
     assert list(traffic.check_mtu(make_site(tmp_path, DOWN))) == []
+
+
+@pytest.mark.parametrize(
+    ("local", "interface", "level", "words"),
+    [
+        ("192.0.2.1", ("eth0", 1550), Level.OK, "agree"),
+        ("192.0.2.1", ("eth0", 1549), Level.WARN, "needs MTU 1550 on eth0, which has 1549"),
+        ("fd00::1", ("eth0", 1550), Level.WARN, "needs MTU 1570 on eth0, which has 1550"),
+        ("192.0.2.1", None, Level.FAIL, "no interface here has its local address 192.0.2.1"),
+    ],
+)
+def test_mtu_of_tunnels(
+    tmp_path: Path, local: str, interface: tuple[str, int] | None, level: Level, words: str
+) -> None:
+    site = served(tmp_path, networks=(network_status(uplinks=(vxlan(7, local=local),)),))
+    found = only(traffic.check_mtu(site, tmp_path, lambda _address: interface))
+    assert (found.level, words in found.text) == (level, True), found
+
+
+def test_a_kernel_that_does_not_tell_of_addresses(tmp_path: Path) -> None:
+    def refuse(_address: str) -> None:
+        raise errors.UplinkError("no netlink")
+
+    site = served(tmp_path, networks=(network_status(uplinks=(vxlan(7),)),))
+    found = only(traffic.check_mtu(site, tmp_path, refuse))
+    assert (found.level, found.text) == (Level.WARN, "not checked: no netlink")
+
+
+def test_who_has_an_address() -> None:
+    name, mtu = netlink.interface_of("127.0.0.1") or ("", 0)
+    assert (name, mtu) == ("lo", int(Path("/sys/class/net/lo/mtu").read_text()))
+    assert netlink.interface_of("192.0.2.77") is None
+
+
+def test_a_daemon_in_another_network_namespace(tmp_path: Path) -> None:
+    for pid, inode in (("self", 1), ("42", 2), ("43", 1)):
+        (tmp_path / pid / "ns").mkdir(parents=True)
+        (tmp_path / pid / "ns" / "net").symlink_to(f"net:[{inode}]")
+    assert [is_elsewhere(pid, tmp_path) for pid in (42, 43, 44)] == [True, False, False]
+    site = dataclasses.replace(served(tmp_path), elsewhere=True)
+    for check in (traffic.check_mtu, sockets.check_sockets):
+        found = only(check(site))
+        assert (found.level, "nsenter --net=/proc/42/ns/net" in found.fix) == (Level.WARN, True)
 
 
 # -- sockets -----------------------------------------------------------------

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
@@ -12,7 +14,7 @@ from vhost_brick_plugin.api.client import Client
 from vhost_brick_plugin.conf.types import parse_cores
 from vhost_brick_plugin.doctor import rights
 from vhost_brick_plugin.doctor.rights import Rights
-from vhost_brick_plugin.finding import Finding, Level
+from vhost_brick_plugin.finding import Finding, Level, warn
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class Site:
     :ivar ports: those it serves; none while it does not answer.
     :ivar networks: the same of networks.
     :ivar rights: what its process may do; None: not known.
+    :ivar elsewhere: whether it has another network namespace than who asks.
     """
 
     options: Mapping[str, str]
@@ -35,6 +38,7 @@ class Site:
     ports: tuple[methods.PortStatus, ...] = ()
     networks: tuple[methods.NetworkStatus, ...] = ()
     rights: Rights | None = None
+    elsewhere: bool = False
 
     @property
     def daemon_is_up(self) -> bool:
@@ -68,6 +72,26 @@ def survey(client: Client, config_files: Sequence[str]) -> Site:
         ports=ports,
         networks=networks,
         rights=rights.read(hello.pid),
+        elsewhere=is_elsewhere(hello.pid),
+    )
+
+
+def is_elsewhere(pid: int, proc: Path = Path("/proc")) -> bool:
+    """Tell whether process *pid* has another network namespace; no, if that is not to be seen."""
+    try:
+        theirs = os.readlink(proc / str(pid) / "ns" / "net")
+    except OSError:
+        return False
+    return theirs != os.readlink(proc / "self" / "ns" / "net")
+
+
+def not_checked(site: Site, check: str) -> Finding:
+    """Return the finding that *check* takes the network namespace of the daemon."""
+    pid = site.hello.pid if site.hello else 0
+    return warn(
+        check,
+        "not checked: vhost-brickd runs in another network namespace",
+        f"nsenter --net=/proc/{pid}/ns/net vhost-brick doctor",
     )
 
 

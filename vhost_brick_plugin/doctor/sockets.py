@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vhost_brick_plugin.api.methods import PortStatus
 from vhost_brick_plugin.doctor.files import User, group_name
-from vhost_brick_plugin.doctor.site import Site
+from vhost_brick_plugin.doctor.site import Site, not_checked
 from vhost_brick_plugin.finding import Finding, fail, ok, warn
 from vhost_brick_plugin.model import Mode
 
@@ -42,6 +42,9 @@ def check_sockets(site: Site, table: Path = UNIX) -> Iterator[Finding]:
     Says nothing while the daemon is down: then nothing is known of ports.
     """
     if not site.daemon_is_up:
+        return
+    if site.elsewhere:
+        yield not_checked(site, "sockets")
         return
     try:
         listening = listeners(table)

@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vhost_brick_plugin import errors, netlink
 from vhost_brick_plugin.api.methods import NetworkStatus, PortStatus
-from vhost_brick_plugin.doctor.site import Site
+from vhost_brick_plugin.doctor.site import Site, not_checked
 from vhost_brick_plugin.finding import Finding, fail, ok, warn
-from vhost_brick_plugin.model import Uplink, UplinkKind
+from vhost_brick_plugin.model import Network, Uplink, UplinkKind
 from vhost_brick_plugin.report import Fault
 
 INTERFACES = Path("/sys/class/net")
+
+InterfaceOf = Callable[[str], tuple[str, int] | None]
+
+_VXLAN_IPV4, _VXLAN_IPV6 = 50, 70
+"""Bytes around a frame's payload: Ethernet 14, VXLAN 8, UDP 8, IP 20 or 40 (RFC 7348)."""
 
 
 def check_datapath(site: Site) -> Iterator[Finding]:
@@ -47,9 +53,17 @@ def check_faults(site: Site) -> Iterator[Finding]:
 # -- MTU ---------------------------------------------------------------------
 
 
-def check_mtu(site: Site, interfaces: Path = INTERFACES) -> Iterator[Finding]:
-    """Make sure that a frame which a guest may send fits all the way; silent while it is down."""
+def check_mtu(
+    site: Site, interfaces: Path = INTERFACES, interface_of: InterfaceOf = netlink.interface_of
+) -> Iterator[Finding]:
+    """Make sure that a frame which a guest may send fits all the way; silent while it is down.
+
+    :param interface_of: tells who has an address.
+    """
     if not site.daemon_is_up:
+        return
+    if site.elsewhere:
+        yield not_checked(site, "mtu")
         return
     networks = {status.network.name: status for status in site.networks}
     found = [
@@ -58,7 +72,10 @@ def check_mtu(site: Site, interfaces: Path = INTERFACES) -> Iterator[Finding]:
         if status.port.network in networks
         for finding in _check_port(status, networks[status.port.network])
     ]
-    found += [f for status in site.networks for f in _check_uplinks(status, interfaces)]
+    for network in (status.network for status in site.networks):
+        for uplink in network.uplinks:
+            found += _check_tap(network, uplink, interfaces)
+            found += _check_tunnel(network, uplink, interface_of)
     yield from found
     if not found:
         yield ok("mtu", "ports, networks and their uplinks agree")
@@ -89,25 +106,49 @@ def _check_port(status: PortStatus, on: NetworkStatus) -> Iterator[Finding]:
         )
 
 
-def _check_uplinks(status: NetworkStatus, interfaces: Path) -> Iterator[Finding]:
-    network = status.network
-    for uplink in network.uplinks:
-        mtu = _interface_mtu(uplink, interfaces)
-        if mtu and mtu < network.mtu:
-            yield warn(
-                "mtu",
-                f"{uplink} of network {network.name} has MTU {mtu}, the network {network.mtu}: "
-                "larger frames do not get out",
-                f"ip link set {uplink.name} mtu {network.mtu}, or give the network and its ports "
-                f"MTU {mtu}.",
-            )
-
-
-def _interface_mtu(uplink: Uplink, interfaces: Path) -> int:
-    """Return the MTU of the kernel's interface; 0: it has none, or it is elsewhere."""
+def _check_tap(network: Network, uplink: Uplink, interfaces: Path) -> Iterator[Finding]:
     if uplink.kind is not UplinkKind.TAP:
-        return 0
+        return
     try:
-        return int((interfaces / uplink.name / "mtu").read_text())
+        mtu = int((interfaces / uplink.name / "mtu").read_text())
     except (OSError, ValueError):
-        return 0
+        return  # It is in another network namespace, or gone, which is a fault of its own.
+    if mtu < network.mtu:
+        yield warn(
+            "mtu",
+            f"{uplink} of network {network.name} has MTU {mtu}, the network {network.mtu}: "
+            "larger frames do not get out",
+            f"ip link set {uplink.name} mtu {network.mtu}, or give the network and its ports "
+            f"MTU {mtu}.",
+        )
+
+
+def _check_tunnel(
+    network: Network, uplink: Uplink, interface_of: InterfaceOf
+) -> Iterator[Finding]:
+    if uplink.tunnel is None:
+        return
+    local = uplink.tunnel.local
+    try:
+        interface = interface_of(local)
+    except errors.UplinkError as error:
+        yield warn("mtu", f"not checked: {error.message}", error.hint)
+        return
+    if interface is None:
+        yield fail(
+            "mtu",
+            f"{uplink} of network {network.name}: no interface here has its local address {local}",
+            "Give the address to an interface (ip address add), or the network a tunnel with one "
+            "of this host's.",
+        )
+        return
+    name, mtu = interface
+    needed = network.mtu + (_VXLAN_IPV6 if ":" in local else _VXLAN_IPV4)
+    if mtu < needed:
+        yield warn(
+            "mtu",
+            f"{uplink} of network {network.name} needs MTU {needed} on {name}, which has {mtu}: "
+            "the largest frames do not get to other hosts",
+            f"ip link set {name} mtu {needed}, and so on all the way; or give the network and its "
+            f"ports MTU {mtu - needed + network.mtu}.",
+        )

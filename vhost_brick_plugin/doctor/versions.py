@@ -15,7 +15,7 @@ from vhost_brick_plugin.libvirt.checks import FIRST_SAFE_TCG_QEMU
 
 Version = tuple[int, int]
 
-FIRST_MEMFD_LIBVIRT: Version = (4, 10)
+OLDEST_LIBVIRT: Version = (9, 0)
 OLDEST_DPDK: Version = (22, 11)
 
 _RTE_VHOST_CVES = (
@@ -49,12 +49,12 @@ def check_libvirt(version: Version | None) -> Iterator[Finding]:
     """Judge libvirt's version; nothing is said where it is not known."""
     if version is None:
         return
-    if version < FIRST_MEMFD_LIBVIRT:
+    if version < OLDEST_LIBVIRT:
         yield warn(
             "libvirt_version",
-            f"libvirt {write(version)} does not know <source type='memfd'/>: without hugepages "
-            "guests have no shared memory",
-            f"Take libvirt {write(FIRST_MEMFD_LIBVIRT)} or newer, or reserve hugepages.",
+            f"libvirt {write(version)} is older than any that was tried; some take no <reconnect> "
+            "or <source type='memfd'/>",
+            f"Take libvirt {write(OLDEST_LIBVIRT)} or newer.",
         )
     else:
         text = f"libvirt {write(version)}; no known fault of it matters here"
