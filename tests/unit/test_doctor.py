@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.doctor_support import DOWN, NOBODY, OK, make_site, only
+from tests.unit.doctor_support import DOWN, NOBODY, OK, make_site, only, served
 from tests.unit.stub_daemon import StubDaemon, hello, network_status, port_status
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.api.client import Client
@@ -151,6 +151,11 @@ def test_survey_looks_at_the_daemon_s_process(tmp_path: Path) -> None:
         (0, True, "on", OK, Level.WARN),  # The daemon has them.
         (0, True, "on", DOWN, Level.FAIL),
         (512, False, "on", DOWN, Level.FAIL),
+        (255, True, "on", DOWN, Level.FAIL),
+        (256, True, "on", DOWN, Level.OK),
+        (255, True, "auto", DOWN, Level.WARN),
+        (255, True, "off", DOWN, Level.OK),
+        (255, True, "on", OK, Level.OK),
     ],
 )
 def test_hugepages(
@@ -164,8 +169,27 @@ def test_hugepages(
 ) -> None:
     monkeypatch.setattr(hugepages, "free_mb", lambda: free)
     monkeypatch.setattr(hugepages, "mounted", lambda: mounted)
-    found = only(host.check_hugepages(make_site(tmp_path, daemon, dpdk__hugepages=wanted)))
+    options = {"dpdk__hugepages": wanted, "dpdk__memory_mb": "256"}
+    found = only(host.check_hugepages(make_site(tmp_path, daemon, **options)))
     assert found.level is level
+
+
+@pytest.mark.parametrize(
+    ("memory", "choice", "level"),
+    [
+        ("256 MiB, no hugepages", "auto", Level.WARN),
+        ("256 MiB, no hugepages", "off", Level.OK),
+        ("256 MiB of hugepages", "auto", Level.OK),
+    ],
+)
+def test_a_daemon_that_started_before_there_were_hugepages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, memory: str, choice: str, level: Level
+) -> None:
+    monkeypatch.setattr(hugepages, "free_mb", lambda: 512)
+    monkeypatch.setattr(hugepages, "mounted", lambda: True)
+    introduced = hello(datapath_info={"memory": memory})
+    site = served(tmp_path, introduced=introduced, dpdk__hugepages=choice)
+    assert only(host.check_hugepages(site)).level is level
 
 
 # -- DPDK --------------------------------------------------------------------

@@ -14,7 +14,7 @@ from vhost_brick_plugin.api.client import Client
 from vhost_brick_plugin.conf.types import parse_cores
 from vhost_brick_plugin.doctor import rights
 from vhost_brick_plugin.doctor.rights import Rights
-from vhost_brick_plugin.finding import Finding, Level, warn
+from vhost_brick_plugin.finding import Finding, Level, fail, ok, warn
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +59,11 @@ def survey(client: Client, config_files: Sequence[str]) -> Site:
         ports = client.call(methods.PortListCall()).ports
         networks = client.call(methods.NetworkListCall()).networks
     except errors.VhostBrickError as error:
-        finding = Finding(check="daemon", level=Level.FAIL, text=error.message, fix=error.hint)
+        finding = fail("daemon", error.message, error.hint)
         options, problem = _from_files(config_files)
         return Site(options=options, api_socket=client.path, daemon=problem or finding)
     text = f"vhost-brickd {hello.version} answers, up for {hello.uptime_s:.0f} s"
-    finding = Finding(check="daemon", level=Level.OK, text=text)
+    finding = ok("daemon", text)
     return Site(
         options=options,
         api_socket=client.path,
@@ -114,10 +114,9 @@ def _from_files(paths: Sequence[str]) -> tuple[dict[str, str], Finding | None]:
     try:
         return values(paths), None
     except (cfg.Error, ValueError) as error:
-        finding = Finding(
-            check="config",
-            level=Level.FAIL,
-            text=f"the daemon does not answer, and its configuration is faulty: {error}",
-            fix="Correct the option in the config file and start vhost-brickd.",
+        finding = fail(
+            "config",
+            f"the daemon does not answer, and its configuration is faulty: {error}",
+            "Correct the option in the config file and start vhost-brickd.",
         )
         return values([]), finding
