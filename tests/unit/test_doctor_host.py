@@ -69,6 +69,25 @@ def test_isolation_without_worker_cores_is_no_finding_of_its_own(cpu_dir: Path) 
     assert list(cpus.check_isolation(make_site(cpu_dir), cpu_dir)) == []
 
 
+@pytest.mark.parametrize(
+    ("pins", "shared"),
+    [
+        ("", ""),
+        ("<vcpupin vcpu='0' cpuset='4-7,^5'/>", ""),
+        ("<vcpupin vcpu='0' cpuset='?'/>", ""),
+        ("<vcpupin vcpu='0' cpuset='4'/><vcpupin vcpu='1' cpuset='5'/>", "5"),
+        ("<vcpupin vcpu='0' cpuset='4'/><emulatorpin cpuset='0-2'/>", "2"),
+    ],
+)
+def test_guests_on_the_cores_of_workers(tmp_path: Path, pins: str, shared: str) -> None:
+    site = make_site(tmp_path, dpdk__worker_cores="2,5")
+    document = f"<domain><cputune>{pins}</cputune></domain>"
+    found = list(cpus.check_pins(site, "web", document))
+    assert len(found) == bool(shared)
+    if shared:
+        assert f"pinned to {shared}, where workers poll" in found[0].text
+
+
 # -- the clock ---------------------------------------------------------------
 
 

@@ -243,6 +243,24 @@ def test_queues(
         assert f"max_queues = {offered}" in found["nova_queues"].fix
 
 
+@pytest.mark.parametrize(
+    ("text", "workers", "level", "words"),
+    [
+        ("cpu_dedicated_set = 4-7,^5", "5", "ok", "no guest"),
+        ("cpu_dedicated_set = 4-7", "2,5", "warn", "may put guests on 5,"),
+        ("cpu_dedicated_set = 4-7\ncpu_shared_set = 0-3", "2,5", "warn", "may put guests on 2,5"),
+        ("", "2", "warn", "counts all cores"),
+        ("cpu_shared_set = all", "2", "fail", "[compute] cpu_shared_set: 'all'"),
+        ("", "", None, ""),
+    ],
+)
+def test_cpus(examine: Examine, text: str, workers: str, level: str | None, words: str) -> None:
+    found = examine(f"[compute]\n{text}\n", dpdk__worker_cores=workers)
+    assert levels(found).get("cpus") == level
+    if level:
+        assert words in found["nova_cpus"].text
+
+
 def test_ring_sizes(examine: Examine) -> None:
     short = examine("[libvirt]\nrx_queue_size = 512\n")["nova_ring_sizes"].text
     assert short.startswith("rings have 512 descriptors to the guest and 256 from it; ")

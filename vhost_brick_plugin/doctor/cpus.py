@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from vhost_brick_plugin.conf.types import parse_cores
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, fail, ok, warn
+from vhost_brick_plugin.libvirt import xml
 
 CPUS = Path("/sys/devices/system/cpu")
 CLOCK = Path("/sys/devices/system/clocksource/clocksource0")
@@ -27,6 +29,16 @@ def read_list(path: Path) -> tuple[int, ...]:
         return parse_cores(path.read_text().strip())
     except (OSError, ValueError):
         return ()
+
+
+def parse_spec(text: str) -> set[int]:
+    """Return the cores in *text* as libvirt and Nova write them, such as ``4-12,^8``.
+
+    :raises ValueError: it is no such list.
+    """
+    words = [word.strip() for word in text.split(",")]
+    cores = set(parse_cores(",".join(w for w in words if not w.startswith("^"))))
+    return cores - set(parse_cores(",".join(w[1:] for w in words if w.startswith("^"))))
 
 
 def write_list(numbers: Collection[int]) -> str:
@@ -98,6 +110,29 @@ def check_isolation(site: Site, cpus: Path = CPUS) -> Iterator[Finding]:
         )
     else:
         yield ok("isolated_cpus", f"worker cores {cores} are isolated, and have no timer tick")
+
+
+def check_pins(site: Site, name: str, document: str) -> Iterator[Finding]:
+    """Tell if a domain's virtual processors are bound to workers' cores; silent if not."""
+    if shared := set(site.workers) & _pins(document):
+        yield warn(
+            f"domain {name}",
+            f"its virtual processors are pinned to {write_list(shared)}, where workers poll: "
+            "each takes the core from the other",
+            f"Take {write_list(shared)} out of its <cputune> (virsh vcpupin {name}; Nova: "
+            "[compute] cpu_dedicated_set), or out of [dpdk] worker_cores.",
+        )
+
+
+def _pins(document: str) -> set[int]:
+    """Return the cores that a domain document binds virtual processors or QEMU to."""
+    domain = xml.parse(document)
+    places = [*domain.findall("cputune/vcpupin"), *domain.findall("cputune/emulatorpin")]
+    cores: set[int] = set()
+    for place in places:
+        with contextlib.suppress(ValueError):
+            cores |= parse_spec(place.get("cpuset", ""))
+    return cores
 
 
 # -- the clock ---------------------------------------------------------------

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.doctor import numa, pages
+from vhost_brick_plugin.doctor import cpus, numa, pages
 from vhost_brick_plugin.doctor.files import User
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, Level, fail, ok, warn
@@ -83,6 +83,7 @@ def check_domain(
     bad = [dataclasses.replace(finding, check=check) for finding in bad]
     if xml.parse(text).get("id") is None:
         bad += pages.check_start(name, text, pages.pools())
+    bad += cpus.check_pins(site, name, text)
     bad += numa.check_guest(site, name, numa.memory_nodes(name, text))
     yield from bad
     if not bad:

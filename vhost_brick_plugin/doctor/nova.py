@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.conf import hugepages
-from vhost_brick_plugin.doctor import nova_conf
+from vhost_brick_plugin.doctor import cpus, nova_conf
 from vhost_brick_plugin.doctor.nova_conf import OS_VIF_GROUP, NovaConf
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, fail, ok, warn
@@ -180,6 +180,41 @@ def check_os_vif(site: Site, conf: NovaConf) -> Iterator[Finding]:
         yield ok("nova_os_vif", f"plugs go to {conf.api_socket}")
 
 
+# -- processors --------------------------------------------------------------
+
+
+def check_cpus(site: Site, conf: NovaConf) -> Iterator[Finding]:
+    """Make sure that Nova puts no guest on the cores that workers poll on."""
+    workers = set(site.workers)
+    if not workers:
+        return
+    shared: set[int] = set()
+    for name in ("cpu_dedicated_set", "cpu_shared_set"):
+        try:
+            shared |= workers & cpus.parse_spec(getattr(conf, name) or "")
+        except ValueError as error:
+            yield fail("nova_cpus", f"[compute] {name}: {error}", "Correct it in nova.conf.")
+            return
+    if shared:
+        cores = cpus.write_list(shared)
+        yield warn(
+            "nova_cpus",
+            f"Nova may put guests on {cores}, where workers poll: each takes the core from the "
+            "other",
+            f"Take {cores} out of [compute] cpu_dedicated_set and cpu_shared_set in nova.conf, "
+            "or out of [dpdk] worker_cores.",
+        )
+    elif conf.cpu_dedicated_set is None and conf.cpu_shared_set is None:
+        yield warn(
+            "nova_cpus",
+            "Nova counts all cores of this host as guests', those of workers too",
+            "Set [compute] cpu_shared_set (and cpu_dedicated_set for pinned guests) in nova.conf "
+            f"to all cores but {cpus.write_list(workers)} and those of the host itself.",
+        )
+    else:
+        yield ok("nova_cpus", "Nova puts no guest on the cores of workers")
+
+
 # -- rings -------------------------------------------------------------------
 
 
@@ -221,6 +256,7 @@ _CHECKS: tuple[Callable[[Site, NovaConf], Iterator[Finding]], ...] = (
     check_memory,
     check_plugging,
     check_os_vif,
+    check_cpus,
     check_queues,
     check_ring_sizes,
 )

@@ -39,6 +39,7 @@ _OPTS: dict[str | None, list[cfg.Opt]] = {
         cfg.IntOpt("tx_queue_size", choices=RING_SIZES),
         cfg.IntOpt("max_queues", min=1),
     ],
+    "compute": [cfg.StrOpt("cpu_dedicated_set"), cfg.StrOpt("cpu_shared_set")],
     OS_VIF_GROUP: [
         cfg.StrOpt("api_socket", default=client.DEFAULT_SOCKET),
         cfg.FloatOpt("timeout", default=client.DEFAULT_TIMEOUT),
@@ -69,6 +70,8 @@ class NovaConf:
     rx_queue_size: int | None
     tx_queue_size: int | None
     max_queues: int | None
+    cpu_dedicated_set: str | None
+    cpu_shared_set: str | None
     api_socket: str
     timeout: float
     state_dir: str
