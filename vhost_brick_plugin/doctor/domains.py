@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 from collections.abc import Collection, Iterator
 
@@ -81,7 +82,7 @@ def check_domain(
         yield _fail(check, error)
         return
     bad = [dataclasses.replace(finding, check=check) for finding in bad]
-    if xml.parse(text).get("id") is None:
+    if not _runs(text):
         bad += pages.check_start(name, text, pages.pools())
     bad += cpus.check_pins(site, name, text)
     bad += numa.check_guest(site, name, numa.memory_nodes(name, text))
@@ -97,7 +98,24 @@ def _about(site: Site, text: str, qemu: tuple[int, int] | None) -> Iterator[Find
     if site.daemon_is_up:
         served = {status.port.socket_path: status for status in site.ports}
         for interface in document.interfaces(text):
-            yield from checks.compare(interface, served.get(interface.path))
+            status = served.get(interface.path)
+            is_certain = status is not None or _needs_port(site, text, interface.path)
+            for finding in checks.compare(interface, status):
+                yield finding if is_certain else _soften(finding)
+
+
+def _needs_port(site: Site, text: str, path: str) -> bool:
+    """Tell whether a domain is in trouble if nobody serves *path*: it runs, and it is ours."""
+    return _runs(text) and os.path.dirname(path) == site.options["vhost.socket_dir"]
+
+
+def _soften(finding: Finding) -> Finding:
+    fix = f"{finding.fix} If another program serves it, all is well."
+    return dataclasses.replace(finding, level=Level.WARN, fix=fix)
+
+
+def _runs(text: str) -> bool:
+    return xml.parse(text).get("id") is not None
 
 
 # -- ports that no domain has ------------------------------------------------
