@@ -34,3 +34,18 @@ class Finding:
     def __post_init__(self) -> None:
         if self.level is not Level.OK and not self.fix:
             raise ValueError(f"{self.check}: a finding that is not ok needs a fix")
+
+
+def ok(check: str, text: str) -> Finding:
+    """Return the finding that all is well."""
+    return Finding(check=check, level=Level.OK, text=text)
+
+
+def warn(check: str, text: str, fix: str) -> Finding:
+    """Return the finding that something could be better."""
+    return Finding(check=check, level=Level.WARN, text=text, fix=fix)
+
+
+def fail(check: str, text: str, fix: str) -> Finding:
+    """Return the finding that something does not work."""
+    return Finding(check=check, level=Level.FAIL, text=text, fix=fix)

@@ -63,6 +63,20 @@ def remove_tap(name: str) -> None:
             route.link("del", index=link["index"])
 
 
+def interface_of(address: str) -> tuple[str, int] | None:
+    """Return name and MTU of the interface that has *address*, or None if none has it.
+
+    :param address: IPv4 or IPv6, in its usual form.
+    :raises errors.UplinkError: the kernel does not tell.
+    """
+    with _route(address) as route:
+        for found in route.get_addr():
+            if address in (found.get_attr("IFA_LOCAL"), found.get_attr("IFA_ADDRESS")):
+                link = route.get_links(found["index"])[0]
+                return link.get_attr("IFLA_IFNAME"), link.get_attr("IFLA_MTU")
+    return None
+
+
 def load() -> Any:
     """Import what is imported late, where there is time for it."""
     from pyroute2 import IPRoute

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.functional.daemon import Daemon, DaemonFailed
+from tests.functional.disk import fill, mounted
 from tests.functional.waiting import wait_until
 from vhost_brick_plugin import errors, model
 from vhost_brick_plugin.api import methods, wire
@@ -144,24 +145,11 @@ def small_disk(make_daemon: MakeDaemon) -> Iterator[Daemon]:
     """A daemon whose state directory is a small file system."""
     daemon = make_daemon("fake")
     daemon.stop()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(daemon.state_dir)]
-    subprocess.run(mount, check=True)
-    try:
-        yield daemon.start()
-    finally:
-        daemon.cleanup()
-        subprocess.run(["umount", str(daemon.state_dir)], check=True)
-
-
-def _fill(directory: Path) -> Path:
-    """Leave no free byte in *directory*'s file system."""
-    filler = directory / "filler"
-    with filler.open("wb", buffering=0) as file:
+    with mounted(daemon.state_dir):
         try:
-            while True:
-                file.write(b"\0" * 4096)
-        except OSError:
-            return filler
+            yield daemon.start()
+        finally:
+            daemon.cleanup()
 
 
 @needs_root
@@ -169,7 +157,7 @@ def test_a_full_disk_refuses_changes_and_loses_nothing(small_disk: Daemon) -> No
     for i in range(3):
         ensure(small_disk, f"p{i}")
     before = small_disk.client.port_list(), small_disk.client.network_list()
-    filler = _fill(small_disk.state_dir)
+    filler = fill(small_disk.state_dir)
     for change in (
         lambda: ensure(small_disk, "new", network="m"),
         lambda: ensure(small_disk, "p0", mtu=1400),

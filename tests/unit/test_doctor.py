@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.stub_daemon import StubDaemon, hello
+from tests.unit.doctor_support import DOWN, NOBODY, OK, make_site, only, served
+from tests.unit.stub_daemon import StubDaemon, hello, network_status, port_status
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.api.client import Client
 from vhost_brick_plugin.cli import main as cli
@@ -26,14 +27,9 @@ from vhost_brick_plugin.conf import hugepages
 from vhost_brick_plugin.doctor import domains, files, host, kvm, rights, site
 from vhost_brick_plugin.doctor.files import User
 from vhost_brick_plugin.doctor.rights import Rights
-from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, Level
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changes users")
-
-OK = Finding(check="daemon", level=Level.OK, text="up")
-DOWN = Finding(check="daemon", level=Level.FAIL, text="down", fix="start it")
-NOBODY = User(65534, 65534)
 
 
 @pytest.fixture
@@ -45,19 +41,14 @@ def place() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def make_site(place: Path, daemon: Finding = OK, **options: str) -> Site:
-    values = {
-        "daemon.state_dir": str(place / "state"),
-        "vhost.socket_dir": str(place / "sockets"),
-        "dpdk.hugepages": "auto",
+def answers_of_a_daemon() -> dict[type[methods.Method[Any]], Any]:
+    """Return what a daemon says to all that doctor asks."""
+    return {
+        methods.Hello: hello(),
+        methods.ConfigDump: methods.ConfigResult(options={}, files=()),
+        methods.PortListCall: methods.PortList(ports=(port_status(),)),
+        methods.NetworkListCall: methods.NetworkList(networks=(network_status(),)),
     }
-    changes = {name.replace("__", "."): value for name, value in options.items()}
-    return Site(options=values | changes, api_socket=str(place / "api"), daemon=daemon)
-
-
-def only(findings: Iterator[Finding]) -> Finding:
-    (finding,) = findings
-    return finding
 
 
 # -- findings ----------------------------------------------------------------
@@ -74,11 +65,13 @@ def test_a_finding_that_is_not_ok_must_have_a_fix(level: Level) -> None:
 
 def test_survey_asks_the_daemon(tmp_path: Path) -> None:
     config = methods.ConfigResult(options={"daemon.state_dir": "/x"}, files=())
-    answers = {methods.Hello: hello(), methods.ConfigDump: config}
+    answers = answers_of_a_daemon() | {methods.ConfigDump: config}
     with StubDaemon(tmp_path / "api", answers) as stub:
         found = site.survey(Client(stub.path), [])
     assert (found.daemon.level, found.options) == (Level.OK, {"daemon.state_dir": "/x"})
     assert found.daemon_is_up
+    assert [status.port.id for status in found.ports] == ["p1"]
+    assert [status.network.name for status in found.networks] == ["net1"]
 
 
 def test_survey_reads_the_config_file_while_the_daemon_is_down(tmp_path: Path) -> None:
@@ -138,10 +131,7 @@ def test_rights_that_cannot_be_read_are_no_finding(tmp_path: Path) -> None:
 
 
 def test_survey_looks_at_the_daemon_s_process(tmp_path: Path) -> None:
-    answers = {
-        methods.Hello: dataclasses.replace(hello(), pid=os.getpid()),
-        methods.ConfigDump: methods.ConfigResult(options={}, files=()),
-    }
+    answers = answers_of_a_daemon() | {methods.Hello: hello(pid=os.getpid())}
     with StubDaemon(tmp_path / "api", answers) as stub:
         found = site.survey(Client(stub.path), []).rights
     assert found is not None
@@ -161,6 +151,11 @@ def test_survey_looks_at_the_daemon_s_process(tmp_path: Path) -> None:
         (0, True, "on", OK, Level.WARN),  # The daemon has them.
         (0, True, "on", DOWN, Level.FAIL),
         (512, False, "on", DOWN, Level.FAIL),
+        (255, True, "on", DOWN, Level.FAIL),
+        (256, True, "on", DOWN, Level.OK),
+        (255, True, "auto", DOWN, Level.WARN),
+        (255, True, "off", DOWN, Level.OK),
+        (255, True, "on", OK, Level.OK),
     ],
 )
 def test_hugepages(
@@ -174,8 +169,27 @@ def test_hugepages(
 ) -> None:
     monkeypatch.setattr(hugepages, "free_mb", lambda: free)
     monkeypatch.setattr(hugepages, "mounted", lambda: mounted)
-    found = only(host.check_hugepages(make_site(tmp_path, daemon, dpdk__hugepages=wanted)))
+    options = {"dpdk__hugepages": wanted, "dpdk__memory_mb": "256"}
+    found = only(host.check_hugepages(make_site(tmp_path, daemon, **options)))
     assert found.level is level
+
+
+@pytest.mark.parametrize(
+    ("memory", "choice", "level"),
+    [
+        ("256 MiB, no hugepages", "auto", Level.WARN),
+        ("256 MiB, no hugepages", "off", Level.OK),
+        ("256 MiB of hugepages", "auto", Level.OK),
+    ],
+)
+def test_a_daemon_that_started_before_there_were_hugepages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, memory: str, choice: str, level: Level
+) -> None:
+    monkeypatch.setattr(hugepages, "free_mb", lambda: 512)
+    monkeypatch.setattr(hugepages, "mounted", lambda: True)
+    introduced = hello(datapath_info={"memory": memory})
+    site = served(tmp_path, introduced=introduced, dpdk__hugepages=choice)
+    assert only(host.check_hugepages(site)).level is level
 
 
 # -- DPDK --------------------------------------------------------------------
@@ -334,10 +348,17 @@ def test_state_damaged(state_dir: Path) -> None:
 
 
 def test_state_dir_full(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = SimpleNamespace(f_bavail=3, f_frsize=4096)
+    full = SimpleNamespace(f_bavail=3, f_frsize=4096, f_files=0, f_favail=0)
     monkeypatch.setattr(files.os, "statvfs", lambda _path: full)
     found = only(files.check_state_dir(make_site(state_dir.parent)))
     assert (found.level, "only 12 KiB are left" in found.text) == (Level.FAIL, True)
+
+
+def test_state_dir_without_an_inode_left(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = SimpleNamespace(f_bavail=1 << 20, f_frsize=4096, f_files=1000, f_favail=0)
+    monkeypatch.setattr(files.os, "statvfs", lambda _path: full)
+    found = only(files.check_state_dir(make_site(state_dir.parent)))
+    assert (found.level, "takes no more files" in found.text) == (Level.FAIL, True)
 
 
 # -- the vhost-user sockets --------------------------------------------------
@@ -431,7 +452,7 @@ def test_libvirt_that_is_not_there() -> None:
     with domains.examine("qemu+unix:///system?socket=/nonexistent") as examination:
         assert examination.access.level is Level.FAIL
         assert examination.qemu_user is None
-        assert list(examination.check_domains()) == []
+        assert list(examination.check_domains(make_site(Path("/")))) == []
 
 
 def domain(name: str, memory: str = "", interface: str = "vhostuser") -> str:
@@ -446,14 +467,16 @@ def domain(name: str, memory: str = "", interface: str = "vhostuser") -> str:
 SHARED = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
 
 
-def test_each_domain_with_our_interface_is_looked_at() -> None:
+def test_each_domain_with_our_interface_is_looked_at(tmp_path: Path) -> None:
     libvirt = pytest.importorskip("libvirt")
     connection = libvirt.open("test:///default")
     documents = (domain("bad"), domain("good", SHARED), domain("other", interface="user"))
     made = [connection.defineXML(text) for text in documents]
     try:
         with domains.examine("test:///default") as examination:
-            found = [(f.check, f.level) for f in examination.check_domains()]
+            found = [
+                (f.check, f.level) for f in examination.check_domains(make_site(tmp_path, DOWN))
+            ]
     finally:
         for entry in made:
             entry.undefine()

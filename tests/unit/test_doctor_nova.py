@@ -190,7 +190,10 @@ def test_file_backed_memory(
     assert all(words in memory.fix for words in missing)
 
 
-@pytest.mark.parametrize("text", ["vif_plugging_is_fatal = False", "vif_plugging_timeout = 0"])
+@pytest.mark.parametrize(
+    "text",
+    ["vif_plugging_is_fatal = False", "vif_plugging_timeout = 0", "vif_plugging_timeout = 10"],
+)
 def test_guests_that_do_not_wait_for_their_port(examine: Examine, text: str) -> None:
     assert levels(examine(f"[DEFAULT]\n{text}\n"))["plugging"] == "warn"
 
@@ -201,6 +204,7 @@ def test_guests_that_do_not_wait_for_their_port(examine: Examine, text: str) -> 
         ("api_socket = /somewhere", Level.FAIL),
         ("state_dir = /somewhere", Level.FAIL),
         ("timeout = 0.5", Level.WARN),
+        ("timeout = 60", Level.WARN),
         ("api_socket = /run/../run/vhost-brick/api.sock", Level.OK),
     ],
 )
@@ -237,6 +241,24 @@ def test_queues(
     assert levels(found)["queues"] == level
     if level == "warn":
         assert f"max_queues = {offered}" in found["nova_queues"].fix
+
+
+@pytest.mark.parametrize(
+    ("text", "workers", "level", "words"),
+    [
+        ("cpu_dedicated_set = 4-7,^5", "5", "ok", "no guest"),
+        ("cpu_dedicated_set = 4-7", "2,5", "warn", "may put guests on 5,"),
+        ("cpu_dedicated_set = 4-7\ncpu_shared_set = 0-3", "2,5", "warn", "may put guests on 2,5"),
+        ("", "2", "warn", "counts all cores"),
+        ("cpu_shared_set = all", "2", "fail", "[compute] cpu_shared_set: 'all'"),
+        ("", "", None, ""),
+    ],
+)
+def test_cpus(examine: Examine, text: str, workers: str, level: str | None, words: str) -> None:
+    found = examine(f"[compute]\n{text}\n", dpdk__worker_cores=workers)
+    assert levels(found).get("cpus") == level
+    if level:
+        assert words in found["nova_cpus"].text
 
 
 def test_ring_sizes(examine: Examine) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,19 @@ COLUMNS = ("check", "result", "finding", "fix")
 
 class FindingsLister(base.Lister):
     """Lists findings; the exit status says whether one of them is a failure."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--json",
+            dest="formatter",
+            action="store_const",
+            const="json",
+            help="the same as -f json, for scripts",
+        )
+        # A table as wide as its longest fix is no table on any terminal.
+        parser.set_defaults(fit_width=True)
+        return parser
 
     def show(self, findings: Iterable[Finding]) -> Any:
         """Return what ``take_action`` returns for *findings*."""

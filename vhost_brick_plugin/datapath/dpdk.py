@@ -87,10 +87,7 @@ class DpdkDatapath(base.Datapath):
         result = self._native_start(options, what)
         if result < 0:
             last = "; ".join(self._log.last_errors()) or os.strerror(-result)
-            raise errors.DatapathError(
-                f"DPDK did not start: {last}",
-                hint="'vhost-brick doctor' checks memory and hugepages; see group [dpdk].",
-            )
+            raise _not_started(options, last)
         self._options = options
         self._dormant = options.standby
         self._uplinks = Uplinks(options, self._log)
@@ -296,6 +293,19 @@ class DpdkDatapath(base.Datapath):
 
     def let_go(self) -> None:
         lib.vb_let_go()
+
+
+def _not_started(options: base.Options, reason: str) -> errors.DatapathError:
+    if not options.hugepages:
+        return errors.DatapathError(
+            f"DPDK did not start: {reason}",
+            hint="'vhost-brick doctor' checks what the host has; see group [dpdk].",
+        )
+    return errors.DatapathError(
+        f"DPDK did not start with {options.memory_mb} MiB of hugepages: {reason}",
+        hint="'vhost-brick doctor' shows which are free: reserve as many as [dpdk] memory_mb "
+        "says (sysctl -w vm.nr_hugepages=NUMBER, of 2 MiB), or set [dpdk] hugepages = auto.",
+    )
 
 
 def _memories(options: base.Options) -> str:

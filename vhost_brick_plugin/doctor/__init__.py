@@ -9,9 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vhost_brick_plugin.doctor import domains, files, host, nova, rights
+from vhost_brick_plugin.doctor import (
+    confinement,
+    cpus,
+    domains,
+    files,
+    host,
+    nova,
+    numa,
+    pages,
+    processes,
+    rights,
+    sockets,
+    traffic,
+    versions,
+)
 from vhost_brick_plugin.doctor.site import Site
-from vhost_brick_plugin.finding import Finding
+from vhost_brick_plugin.finding import Finding, Level
 
 
 def examine(
@@ -22,16 +36,51 @@ def examine(
     :param connect: libvirt's URI, or None for libvirt's default.
     :param nova_files: nova-compute's configuration; none: this is no host of Nova's.
     """
+    yield from _examine_daemon(site)
+    yield from _examine_host(site)
+    yield from _examine_files(site)
+    yield from nova.examine(site, nova_files)
+    yield from _examine_guests(site, connect)
+
+
+def _examine_daemon(site: Site) -> Iterator[Finding]:
     yield site.daemon
+    yield from processes.check_daemons(site)
+    yield from processes.check_standby(site)
     yield from rights.check(site.rights)
+    yield from traffic.check_datapath(site)
+    yield from traffic.check_faults(site)
+    yield from traffic.check_mtu(site)
+
+
+def _examine_host(site: Site) -> Iterator[Finding]:
     yield from host.check_dpdk()
+    yield from versions.check_dpdk(site)
     yield from host.check_hugepages(site)
-    yield from host.check_kvm()
+    yield from pages.check_pools(pages.pools())
+    yield from cpus.check_worker_cores(site)
+    yield from cpus.check_isolation(site)
+    yield from cpus.check_clock()
+    yield from numa.check_workers(site)
+
+
+def _examine_files(site: Site) -> Iterator[Finding]:
     yield from files.check_api_socket(site)
     yield from files.check_state_dir(site)
-    yield from nova.examine(site, nova_files)
+    yield from sockets.check_sockets(site)
+    lines = confinement.log_lines()
+    yield from confinement.check_apparmor(site, lines)
+    yield from confinement.check_selinux(site, lines)
+
+
+def _examine_guests(site: Site, connect: str | None) -> Iterator[Finding]:
+    kvm = list(host.check_kvm())
+    yield from kvm
     with domains.examine(connect) as libvirt:
         yield libvirt.access
+        yield from versions.check_qemu(libvirt.qemu, all(f.level is Level.OK for f in kvm))
+        yield from versions.check_libvirt(libvirt.libvirt)
         yield from files.check_socket_dir(site, libvirt.qemu_user)
         yield from files.check_socket_rights(site, libvirt.qemu_user)
-        yield from libvirt.check_domains()
+        yield from sockets.check_rights(site, libvirt.qemu_user)
+        yield from libvirt.check_domains(site)

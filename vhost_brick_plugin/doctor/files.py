@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from vhost_brick_plugin import state_file
 from vhost_brick_plugin.doctor.site import Site
-from vhost_brick_plugin.finding import Finding, Level
+from vhost_brick_plugin.finding import Finding, fail, ok, warn
 
 _LOW_SPACE = 16 * 1024 * 1024
 """Bytes; the state of a thousand ports is a few hundred kilobytes, kept four times."""
@@ -52,28 +52,27 @@ def check_api_socket(site: Site) -> Iterator[Finding]:
     try:
         found = os.stat(path)
     except OSError as error:
-        yield _fail("api_socket", f"{path}: {error.strerror}", "Start vhost-brickd.")
+        yield fail("api_socket", f"{path}: {error.strerror}", "Start vhost-brickd.")
         return
     if not stat.S_ISSOCK(found.st_mode):
-        yield _fail("api_socket", f"{path} is no socket", "Point --api-socket at the right path.")
+        yield fail("api_socket", f"{path} is no socket", "Point --api-socket at the right path.")
     elif found.st_mode & stat.S_IWOTH:
-        yield _fail(
+        yield fail(
             "api_socket",
             f"everybody on this host may change ports through {path}",
             "Set [daemon] api_socket_mode = 0660 and restart vhost-brickd.",
         )
     elif found.st_gid == _own_group(site) or not found.st_mode & stat.S_IWGRP:
-        yield Finding(
-            check="api_socket",
-            level=Level.WARN,
-            text=f"only root may use {path}; nova-compute could not plug a port",
-            fix="With Nova, set [daemon] api_socket_group to the group nova-compute runs in, and "
+        yield warn(
+            "api_socket",
+            f"only root may use {path}; nova-compute could not plug a port",
+            "With Nova, set [daemon] api_socket_group to the group nova-compute runs in, and "
             "make the daemon's user a member of it.",
         )
     else:
-        group = _group_name(found.st_gid)
+        group = group_name(found.st_gid)
         text = f"{path} is open to root and the group {group}"
-        yield Finding(check="api_socket", level=Level.OK, text=text)
+        yield ok("api_socket", text)
 
 
 def _own_group(site: Site) -> int:
@@ -92,28 +91,40 @@ def check_state_dir(site: Site) -> Iterator[Finding]:
         ports = state_file.stored_ports(path)
         space = os.statvfs(path)
     except FileNotFoundError:
-        yield _fail("state_dir", f"{path} is missing", "Start vhost-brickd: it makes it.")
+        yield fail("state_dir", f"{path} is missing", "Start vhost-brickd: it makes it.")
     except OSError as error:
         fix = "Run as root, or as a member of [daemon] api_socket_group."
-        yield _fail("state_dir", f"{path}: {error.strerror}", fix)
+        yield fail("state_dir", f"{path}: {error.strerror}", fix)
     except ValueError as error:
         fix = "Put a backup in place, or move the file away to start without any port."
-        yield _fail("state_dir", str(error), fix)
+        yield fail("state_dir", str(error), fix)
     else:
-        yield _judge_state_dir(path, found.st_mode, len(ports), space.f_bavail * space.f_frsize)
+        bad = [*_check_mode(path, found.st_mode), *_check_space(path, space)]
+        yield from bad
+        if not bad:
+            plural = "" if len(ports) == 1 else "s"
+            yield ok("state_dir", f"{path} holds {len(ports)} port{plural}")
 
 
-def _judge_state_dir(path: str, mode: int, ports: int, free: int) -> Finding:
+def _check_mode(path: str, mode: int) -> Iterator[Finding]:
     if mode & stat.S_IWOTH:
-        return _fail("state_dir", f"everybody may write to {path}", f"chmod o-w {path}")
+        yield fail("state_dir", f"everybody may write to {path}", f"chmod o-w {path}")
+
+
+def _check_space(path: str, space: os.statvfs_result) -> Iterator[Finding]:
+    free = space.f_bavail * space.f_frsize
     if free < _LOW_SPACE:
-        return _fail(
+        yield fail(
             "state_dir",
             f"only {free // 1024} KiB are left for {path}: ports cannot be stored",
             "Make room on its file system.",
         )
-    text = f"{path} holds {ports} port{'' if ports == 1 else 's'}"
-    return Finding(check="state_dir", level=Level.OK, text=text)
+    elif space.f_files and not space.f_favail:
+        yield fail(
+            "state_dir",
+            f"the file system of {path} takes no more files: ports cannot be stored",
+            f"Remove files there; 'df -i {path}' shows how many there are.",
+        )
 
 
 # -- the vhost-user sockets --------------------------------------------------
@@ -126,23 +137,23 @@ def check_socket_dir(site: Site, user: User | None) -> Iterator[Finding]:
     """
     path = site.options["vhost.socket_dir"]
     if not os.path.isdir(path):
-        yield _fail("socket_dir", f"{path} is missing", "Start vhost-brickd: it makes it.")
+        yield fail("socket_dir", f"{path} is missing", "Start vhost-brickd: it makes it.")
     elif os.stat(path).st_mode & stat.S_IWOTH:
-        yield _fail("socket_dir", f"everybody may put sockets into {path}", f"chmod o-w {path}")
+        yield fail("socket_dir", f"everybody may put sockets into {path}", f"chmod o-w {path}")
     elif user is None:
         yield _unknown("it is not known whom libvirt runs QEMU as", "Mend libvirt's access first.")
     elif os.geteuid() != 0:
         yield _unknown(f"only root can find out what {user.name} may do", "Run as root.")
     elif not _may_write(user, path):
-        yield _fail(
+        yield fail(
             "socket_dir",
             f"QEMU, running as {user.name}, cannot make sockets in {path}",
-            f"chgrp {_group_name(user.gid)} {path} && chmod 2770 {path}; every directory above it "
+            f"chgrp {group_name(user.gid)} {path} && chmod 2770 {path}; every directory above it "
             "needs o+x.",
         )
     else:
         text = f"QEMU, running as {user.name}, can make sockets in {path}"
-        yield Finding(check="socket_dir", level=Level.OK, text=text)
+        yield ok("socket_dir", text)
 
 
 def check_socket_rights(site: Site, user: User | None) -> Iterator[Finding]:
@@ -159,12 +170,12 @@ def check_socket_rights(site: Site, user: User | None) -> Iterator[Finding]:
         may = _number(group, _gid) in user.groups and bool(mode & stat.S_IWGRP)
     if may:
         text = f"QEMU, running as {user.name}, may connect to server-mode ports"
-        yield Finding(check="socket_rights", level=Level.OK, text=text)
+        yield ok("socket_rights", text)
     else:
-        yield _fail(
+        yield fail(
             "socket_rights",
             f"QEMU, running as {user.name}, may not connect to server-mode ports",
-            f"Set [vhost] socket_group = {_group_name(user.gid)} and socket_mode = 0660, make "
+            f"Set [vhost] socket_group = {group_name(user.gid)} and socket_mode = 0660, make "
             "vhost-brickd's user a member of that group, and restart it.",
         )
 
@@ -200,16 +211,13 @@ def _may_write(user: User, path: str) -> bool:
     return done.returncode == 0
 
 
-def _group_name(gid: int) -> str:
+def group_name(gid: int) -> str:
+    """Return the name of a group, or its number where it has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
 
 
-def _fail(check: str, text: str, fix: str) -> Finding:
-    return Finding(check=check, level=Level.FAIL, text=text, fix=fix)
-
-
 def _unknown(text: str, fix: str) -> Finding:
-    return Finding(check="socket_dir", level=Level.WARN, text=f"not checked: {text}", fix=fix)
+    return warn("socket_dir", f"not checked: {text}", fix)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from vhost_brick_plugin.conf import hugepages
 from vhost_brick_plugin.doctor import kvm
 from vhost_brick_plugin.doctor.site import Site
-from vhost_brick_plugin.finding import Finding, Level
+from vhost_brick_plugin.finding import Finding, fail, ok, warn
 
 _IMPORT = """
 from vhost_brick_plugin.datapath.dpdk import DpdkDatapath
@@ -37,61 +37,76 @@ def check_dpdk() -> Iterator[Finding]:
         yield _no_dpdk(lines[-1] if lines else f"it ended with status {done.returncode}")
     else:
         text = f"the native module loads, with {done.stdout.strip()}"
-        yield Finding(check="dpdk", level=Level.OK, text=text)
+        yield ok("dpdk", text)
 
 
 def _no_dpdk(reason: str) -> Finding:
-    return Finding(
-        check="dpdk",
-        level=Level.FAIL,
-        text=f"the native module cannot be used: {reason}",
-        fix="Install libdpdk-dev and pkg-config, then vhost-brick-plugin again without "
+    return fail(
+        "dpdk",
+        f"the native module cannot be used: {reason}",
+        "Install libdpdk-dev and pkg-config, then vhost-brick-plugin again without "
         "VHOST_BRICK_PLUGIN_ONLY.",
     )
 
 
 def check_hugepages(site: Site) -> Iterator[Finding]:
     """Look for hugepages: wanted for speed, needed where the configuration says so."""
-    wanted = site.options.get("dpdk.hugepages", "auto")
-    missing = Level.FAIL if wanted == "on" and not site.daemon_is_up else Level.WARN
+    choice = site.options.get("dpdk.hugepages", "auto")
+    missing = fail if choice == "on" and not site.daemon_is_up else warn
     free, mounted = hugepages.free_mb(), hugepages.mounted()
-    if free and mounted:
-        text = f"{free} MiB free"
-        yield Finding(check="hugepages", level=Level.OK, text=text)
-    elif free:
-        yield Finding(
-            check="hugepages",
-            level=missing,
-            text=f"{free} MiB free, but no hugetlbfs is mounted",
-            fix="mount -t hugetlbfs hugetlbfs /dev/hugepages",
-        )
-    else:
-        yield Finding(
-            check="hugepages",
-            level=missing,
-            text="none free: what has none yet runs on ordinary memory, slower",
-            fix="sysctl -w vm.nr_hugepages=NUMBER (of 2 MiB), early after boot; guests may use "
+    wanted = int(site.options.get("dpdk.memory_mb", 0))
+    if not free:
+        yield missing(
+            "hugepages",
+            "none free: what has none yet runs on ordinary memory, slower",
+            "sysctl -w vm.nr_hugepages=NUMBER (of 2 MiB), early after boot; guests may use "
             "<source type='memfd'/> instead",
         )
+    elif not mounted:
+        yield missing(
+            "hugepages",
+            f"{free} MiB free, but no hugetlbfs is mounted",
+            "mount -t hugetlbfs hugetlbfs /dev/hugepages",
+        )
+    elif not site.daemon_is_up and choice != "off" and free < wanted:
+        effect = "does not start" if choice == "on" else "would run on ordinary memory, slower"
+        yield missing(
+            "hugepages",
+            f"{free} MiB free, and [dpdk] memory_mb is {wanted}: vhost-brickd {effect}",
+            f"Reserve {wanted - free} MiB more (sysctl -w vm.nr_hugepages=NUMBER, of 2 MiB), or "
+            "set [dpdk] memory_mb lower.",
+        )
+    elif choice != "off" and _is_on_ordinary_memory(site):
+        yield warn(
+            "hugepages",
+            f"{free} MiB free, but when vhost-brickd started there were not enough: it runs on "
+            "ordinary memory, slower",
+            "Restart vhost-brickd; reserve hugepages before it starts (hugepages=NUMBER on the "
+            "kernel's command line).",
+        )
+    else:
+        yield ok("hugepages", f"{free} MiB free")
+
+
+def _is_on_ordinary_memory(site: Site) -> bool:
+    return bool(site.hello and "no hugepages" in site.hello.datapath_info.get("memory", ""))
 
 
 def check_kvm() -> Iterator[Finding]:
     """Run a tiny guest under KVM: a device node alone proves nothing."""
     result = kvm.probe()
     if result.works:
-        yield Finding(check="kvm", level=Level.OK, text=result.reason)
+        yield ok("kvm", result.reason)
     elif not result.present:
-        yield Finding(
-            check="kvm",
-            level=Level.WARN,
-            text=f"{result.reason}: guests run without KVM, very slowly",
-            fix="Turn on virtualisation in the firmware (or nested virtualisation in the host "
+        yield warn(
+            "kvm",
+            f"{result.reason}: guests run without KVM, very slowly",
+            "Turn on virtualisation in the firmware (or nested virtualisation in the host "
             "below), and load kvm_intel or kvm_amd.",
         )
     else:
-        yield Finding(
-            check="kvm",
-            level=Level.FAIL,
-            text=f"{result.reason}; an ordinary guest would hang",
-            fix="Define domains with type='qemu' on this machine, or move to one whose KVM works.",
+        yield fail(
+            "kvm",
+            f"{result.reason}; an ordinary guest would hang",
+            "Define domains with type='qemu' on this machine, or move to one whose KVM works.",
         )

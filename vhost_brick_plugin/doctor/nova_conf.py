@@ -30,6 +30,7 @@ _OPTS: dict[str | None, list[cfg.Opt]] = {
         cfg.MultiOpt("reserved_huge_pages", item_type=types.Dict()),
         cfg.BoolOpt("vif_plugging_is_fatal", default=True),
         cfg.IntOpt("vif_plugging_timeout", default=300),
+        cfg.IntOpt("rpc_response_timeout", default=60),
     ],
     "libvirt": [
         cfg.StrOpt("virt_type", default="kvm"),
@@ -38,6 +39,7 @@ _OPTS: dict[str | None, list[cfg.Opt]] = {
         cfg.IntOpt("tx_queue_size", choices=RING_SIZES),
         cfg.IntOpt("max_queues", min=1),
     ],
+    "compute": [cfg.StrOpt("cpu_dedicated_set"), cfg.StrOpt("cpu_shared_set")],
     OS_VIF_GROUP: [
         cfg.StrOpt("api_socket", default=client.DEFAULT_SOCKET),
         cfg.FloatOpt("timeout", default=client.DEFAULT_TIMEOUT),
@@ -52,6 +54,7 @@ class NovaConf:
 
     :ivar file_backed_memory: MiB; 0: off.
     :ivar reserved_huge_pages: how many entries there are.
+    :ivar vif_plugging_timeout: seconds, as the other time-outs.
     :ivar max_queues: None: as many as a guest has vCPUs.
     :ivar api_socket: this and the two after it are our os-vif plugin's.
     """
@@ -63,9 +66,12 @@ class NovaConf:
     reserved_huge_pages: int
     vif_plugging_is_fatal: bool
     vif_plugging_timeout: int
+    rpc_response_timeout: int
     rx_queue_size: int | None
     tx_queue_size: int | None
     max_queues: int | None
+    cpu_dedicated_set: str | None
+    cpu_shared_set: str | None
     api_socket: str
     timeout: float
     state_dir: str

@@ -8,7 +8,7 @@ import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
-from vhost_brick_plugin.finding import Finding, Level
+from vhost_brick_plugin.finding import Finding, ok, warn
 
 _CAPABILITIES = {
     1: "dac_override",
@@ -72,7 +72,7 @@ def check(rights: Rights | None) -> Iterator[Finding]:
         return
     if rights.uid == 0:
         text = "vhost-brickd runs as root: whoever took it over would have this host"
-        yield Finding(check="rights", level=Level.WARN, text=text, fix=FIX)
+        yield warn("rights", text, FIX)
         return
     names = [
         _CAPABILITIES.get(bit, str(bit))
@@ -80,4 +80,4 @@ def check(rights: Rights | None) -> Iterator[Finding]:
         if rights.capabilities >> bit & 1
     ]
     text = f"vhost-brickd runs as {rights.user}, with {', '.join(names) or 'no capabilities'}"
-    yield Finding(check="rights", level=Level.OK, text=text)
+    yield ok("rights", text)

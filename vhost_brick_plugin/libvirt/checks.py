@@ -151,7 +151,7 @@ def _about_element(element: etree._Element) -> Iterator[Finding]:
             level=Level.FAIL,
             text="a vhost-user interface with <mtu> cannot start: libvirt wants to set the MTU "
             "of a host device that does not exist",
-            fix="Take <mtu> out; the brick tells the guest the port's MTU.",
+            fix="Take <mtu> out; the guest gets its MTU by DHCP, or is set up with it.",
         )
 
 

@@ -65,6 +65,12 @@ class Hypervisor:
             number = self._connection.getVersion()
         return number // 1_000_000, number // 1000 % 1000
 
+    def libvirt_version(self) -> tuple[int, int]:
+        """Return major and minor version of the libvirt daemon."""
+        with _wrapped("ask libvirt for its version"):
+            number = self._connection.getLibVersion()
+        return number // 1_000_000, number // 1000 % 1000
+
     def capabilities(self) -> str:
         """Return libvirt's capabilities document."""
         with _wrapped("ask libvirt for its capabilities"):
