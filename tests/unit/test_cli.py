@@ -459,6 +459,71 @@ def test_a_handover_to_somebody_who_never_answers(daemon: StubDaemon, run: Run) 
     assert "process 43 has not answered within 0.1 s" in done.err
 
 
+CONNECTED = methods.Event(
+    time=1.25, kind="session_connected", port="p1", detail={"pid": "7", "session": "1"}
+)
+BROKEN = methods.Event(time=2.0, kind="fault", uplink="tap0", detail={"fault": "x", "hint": "do"})
+ADDED = methods.Event(time=3.0, kind="network_added", detail={"network": "net1"})
+TOOK_OVER = methods.Event(time=4.0, kind="took_over", detail={"adopted": "2", "closed": "0"})
+
+
+def watched(daemon: StubDaemon, *streams: list[methods.Event]) -> None:
+    daemon.answers[methods.Watch] = lambda call: methods.Watching(port=call.port)
+    daemon.streams = list(streams)
+
+
+def test_watch(daemon: StubDaemon, run: Run) -> None:
+    watched(daemon, [CONNECTED, BROKEN, ADDED, TOOK_OVER])
+    done = run("watch", "--count", "4")
+    assert (done.status, done.err) == (0, "")
+    assert daemon.calls == [methods.Watch(port=None)]
+    lines = [line.partition("  ") for line in done.out.splitlines()]
+    assert [rest for _, _, rest in lines] == [
+        "port p1  session connected  pid=7, session=1",
+        "uplink tap0  fault  fault=x, hint=do",
+        "network net1  network added",
+        "daemon  took over  adopted=2, closed=0",
+    ]
+    assert lines[0][0].endswith(".250")
+
+
+def test_watch_of_one_port_as_json(daemon: StubDaemon, run: Run) -> None:
+    negotiated = dataclasses.replace(CONNECTED, detail={"features": "0x100000000"})
+    watched(daemon, [CONNECTED, negotiated])
+    done = run("watch", "--port", "p1", "--count", "2", "--json")
+    assert daemon.calls == [methods.Watch(port="p1")]
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert events == [codec.to_json(CONNECTED), codec.to_json(negotiated)]
+
+
+def test_watch_goes_on_over_a_hand_over(daemon: StubDaemon, run: Run) -> None:
+    watched(daemon, [CONNECTED], [TOOK_OVER])
+    done = run("watch", "--count", "2", "--json")
+    assert done.status == 0
+    assert [json.loads(line)["kind"] for line in done.out.splitlines()] == [
+        "session_connected",
+        "took_over",
+    ]
+    assert [line.partition(";")[2] for line in done.err.splitlines()] == [
+        " waiting for it",
+        " what happened meanwhile was not seen",
+    ]
+
+
+def test_watch_of_nobody_is_an_error(run: Run) -> None:
+    done = run("watch")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error: cannot reach vhost-brickd")
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_watch_of_no_events_is_refused(daemon: StubDaemon, run: Run, count: str) -> None:
+    done = run("watch", f"--count={count}")
+    assert done.status == 2
+    assert "not a whole number from 1 on" in done.err
+    assert daemon.calls == []
+
+
 def test_graph_as_json(daemon: StubDaemon, run: Run) -> None:
     daemon.answers[methods.Graph] = GRAPH
     assert run("graph", "-f", "json").json["edges"] == [{"a": "switch/net1", "b": 'vhost/"p1"'}]
