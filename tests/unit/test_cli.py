@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -25,7 +26,10 @@ from tests.unit.stub_daemon import (
 from vhost_brick_plugin import codec, errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import main as cli
+from vhost_brick_plugin.cli import rates, screen
 from vhost_brick_plugin.cli.graph import to_dot
+from vhost_brick_plugin.cli.top import Row, View
+from vhost_brick_plugin.cli.words import si
 from vhost_brick_plugin.libvirt import document, xml
 from vhost_brick_plugin.libvirt.xml import Interface
 from vhost_brick_plugin.model import (
@@ -40,6 +44,8 @@ from vhost_brick_plugin.model import (
     UplinkKind,
 )
 from vhost_brick_plugin.report import (
+    NO_TRAFFIC,
+    BrickStats,
     Fault,
     GraphEdge,
     GraphNode,
@@ -522,6 +528,176 @@ def test_watch_of_no_events_is_refused(daemon: StubDaemon, run: Run, count: str)
     assert done.status == 2
     assert "not a whole number from 1 on" in done.err
     assert daemon.calls == []
+
+
+def brick(name: str, kind: str, packets: int, network: str = "net1", **drops: int) -> BrickStats:
+    flow = {"from_peer_packets": packets, "from_peer_bytes": 60 * packets, "drops": drops}
+    return BrickStats(brick=name, kind=kind, network=network, counters=counters(**flow))
+
+
+def readings(daemon: StubDaemon, *readings: tuple[BrickStats, ...], pid: int = 42) -> None:
+    """Let *daemon* answer with each of *readings* in turn; with the last for ever."""
+    left, calls = list(readings), itertools.count()
+
+    def stats(_call: methods.Stats) -> methods.StatsResult:
+        bricks = left.pop(0) if len(left) > 1 else left[0]
+        busy = 100 * next(calls)
+        worker = WorkerStats(
+            worker=0,
+            core=3,
+            polls=0,
+            busy_polls=0,
+            sleeps=0,
+            busy_cycles=busy,
+            cycles=4 * busy,
+        )
+        return methods.StatsResult(time=1.0, bricks=bricks, workers=(worker,))
+
+    daemon.answers |= {methods.Hello: hello(pid=pid), methods.Stats: stats}
+
+
+PORTS = methods.PortList(
+    ports=(
+        port_status("p1", metadata={"instance_name": "[red]vm\x1b"}),
+        port_status("p2", state="fault", fault=FAULT),
+    )
+)
+QUIET = (brick("vhost/p1", "vhost", 0), brick("vhost/p2", "vhost", 0), brick("tap/t", "tap", 0))
+BUSY = (
+    brick("vhost/p1", "vhost", 1, ring_full=50_000),
+    brick("vhost/p2", "vhost", 1_000_000, bad_header=7),
+    brick("tap/t", "tap", 10),
+)
+
+
+def test_top_as_json(daemon: StubDaemon, run: Run) -> None:
+    readings(daemon, QUIET, BUSY, BUSY)
+    daemon.answers[methods.PortListCall] = PORTS
+    done = run("top", "--interval", "0.01", "--count", "2", "--json")
+    assert (done.status, done.err) == (0, "")
+    first, second = map(json.loads, done.out.splitlines())
+    assert first["workers"] == [{"worker": 0, "core": 3, "busy": 0.25}]
+    p2, p1 = first["ports"]
+    assert (p2["name"], p2["network"], p2["state"]) == ("p2", "net1", "feature_refused")
+    assert (p1["name"], p1["instance"], p1["state"]) == ("p1", "[red]vm\x1b", "running")
+    seconds = first["seconds"]
+    assert 0.01 <= seconds < 30
+    assert p2["rates"]["from_peer_packets"] * seconds == pytest.approx(1_000_000)
+    assert p2["rates"]["from_peer_bits"] * seconds == pytest.approx(8 * 60 * 1_000_000)
+    assert p2["rates"]["drops"]["bad_header"] * seconds == pytest.approx(7)
+    assert [(row["name"], row["state"]) for row in first["uplinks"]] == [("tap/t", "")]
+    assert [port["rates"]["drops"] for port in second["ports"]] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("sort", "names"),
+    [
+        ("traffic", ["p2", "p1"]),
+        ("bits", ["p2", "p1"]),
+        ("from", ["p2", "p1"]),
+        ("to", ["p1", "p2"]),
+        ("drops", ["p1", "p2"]),
+        ("ring_full", ["p1", "p2"]),
+        ("name", ["p1", "p2"]),
+        ("network", ["p1", "p2"]),
+    ],
+)
+def test_top_is_sorted(daemon: StubDaemon, run: Run, sort: str, names: list[str]) -> None:
+    readings(daemon, QUIET, BUSY)
+    daemon.answers[methods.PortListCall] = PORTS
+    done = run("top", "--interval", "0.01", "--count", "1", "--json", "--sort", sort)
+    assert [row["name"] for row in done.json["ports"]] == names
+
+
+def test_top_for_people(daemon: StubDaemon, run: Run) -> None:
+    readings(daemon, QUIET, BUSY)
+    daemon.answers[methods.PortListCall] = PORTS
+    done = run("top", "--interval", "0.01", "--count", "1")
+    assert (done.status, done.err) == (0, "")
+    assert "workers busy:  0 (core 3) 25.0%" in done.out
+    rows = {line.split()[0]: line for line in done.out.splitlines() if line.split()}
+    assert rows["p2"].split()[1:3] == ["net1", "feature_refused"]
+    assert "bad_header " in rows["p2"]
+    assert " [red]vm? " in rows["p1"]
+    assert "ring_full" not in rows["p1"]
+    assert rows["tap/t"].split()[1] == "net1"
+
+
+class Terminal(io.StringIO):
+    """What a terminal is sent."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_top_on_a_terminal_shows_one_table_in_place_of_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    row = Row(
+        name="a" * 64,
+        network="n" * 64,
+        state="running",
+        instance="i" * 64,
+        rates=rates.rates(NO_TRAFFIC, counters(to_peer_packets=123_000), 1.0),
+    )
+    one = View(time=1.0, seconds=1.0, workers=(), ports=(row,), uplinks=())
+    terminal, told = Terminal(), list[str]()
+    with screen.tables(terminal, told.append) as (show, tell):
+        show(dataclasses.replace(one, ports=()))
+        tell("nobody is there")
+        between = terminal.tell()
+        show(one)
+    sent = terminal.getvalue()
+    assert told == []
+    assert sent.index("ports: 0") < sent.index("nobody is there") < between
+    # The cursor goes up to where the one before began.
+    assert "\x1b[2K" in sent[between : sent.index("ports: 1")]
+    # Names are cut, numbers are not.
+    assert "aa…" in sent
+    assert " 123k " in sent
+
+
+def test_top_goes_on_over_a_restart(daemon: StubDaemon, run: Run) -> None:
+    """What was counted before is not compared with what is counted after."""
+    hellos = iter([hello(pid=1), errors.DaemonUnreachable("gone"), hello(pid=2), hello(pid=2)])
+
+    def next_hello(_call: methods.Hello) -> methods.HelloResult:
+        answer = next(hellos)
+        if isinstance(answer, errors.VhostBrickError):
+            raise answer
+        return answer
+
+    readings(daemon, BUSY, BUSY, BUSY)
+    daemon.answers |= {methods.Hello: next_hello, methods.PortListCall: PORTS}
+    done = run("top", "--interval", "0.01", "--count", "1", "--json")
+    assert done.status == 0
+    assert done.err == "gone; waiting for it\n"
+    assert [row["rates"]["from_peer_packets"] for row in done.json["ports"]] == [0.0, 0.0]
+
+
+def test_top_of_nobody_is_an_error(run: Run) -> None:
+    done = run("top")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error: cannot reach vhost-brickd")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.25, "0.25"),
+        (999.4, "999"),
+        (999.6, "1k"),
+        (12345.0, "12.3k"),
+        (14_880_952.0, "14.9M"),
+        (99_999_999_999.0, "100G"),
+        (4e12, "4000G"),
+    ],
+)
+def test_large_numbers(value: float, text: str) -> None:
+    assert si(value) == text
 
 
 def test_graph_as_json(daemon: StubDaemon, run: Run) -> None:

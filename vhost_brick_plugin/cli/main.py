@@ -42,6 +42,7 @@ COMMANDS = {
     "port show": "port:Show",
     "port stats": "port:Stats",
     "status": "status:Status",
+    "top": "top:Top",
     "watch": "watch:Watch",
 }
 
