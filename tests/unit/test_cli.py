@@ -7,6 +7,7 @@ import dataclasses
 import io
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,7 +28,9 @@ from vhost_brick_plugin import codec, errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import main as cli
 from vhost_brick_plugin.cli import rates, screen
-from vhost_brick_plugin.cli.graph import to_dot
+from vhost_brick_plugin.cli.drawings import to_dot, to_tree
+from vhost_brick_plugin.cli.graph import to_svg
+from vhost_brick_plugin.cli.picture import Flow, picture
 from vhost_brick_plugin.cli.top import Row, View
 from vhost_brick_plugin.cli.words import si
 from vhost_brick_plugin.libvirt import document, xml
@@ -708,7 +711,7 @@ def test_graph_as_json(daemon: StubDaemon, run: Run) -> None:
 def test_graph_as_dot(daemon: StubDaemon, run: Run) -> None:
     daemon.answers[methods.Graph] = GRAPH
     out = run("graph").out
-    assert out == to_dot(GRAPH)
+    assert out == to_dot(picture(GRAPH))
     assert '"switch/net1" -- "vhost/\\"p1\\"";' in out
     assert out.count("{") == out.count("}") == 2
 
@@ -722,6 +725,165 @@ def test_what_networks_share_is_in_nobodys_frame(daemon: StubDaemon, run: Run) -
     out = run("graph").out
     assert out.count("subgraph") == 1
     assert '\n  "vlan/t0" [shape=trapezium' in out
+
+
+SESSION = (
+    GraphEdge(a="vhost/p1", b="antispoof/p1"),
+    GraphEdge(a="antispoof/p1", b="switch/net1"),
+)
+BIG_GRAPH = GraphResult(
+    nodes=(
+        GraphNode(name="antispoof/p1", kind="antispoof", network="net1"),
+        GraphNode(name="antispoof/p2", kind="antispoof", network="net1"),
+        GraphNode(name="nic/phys0", kind="nic", network=""),
+        GraphNode(name="switch/net1", kind="switch", network="net1"),
+        GraphNode(name="switch/net2", kind="switch", network="net2"),
+        GraphNode(name="tap/t", kind="tap", network="net2"),
+        GraphNode(name="vhost/p1", kind="vhost", network="net1"),
+        GraphNode(name="vhost/p2", kind="vhost", network="net1"),
+        GraphNode(name="vlan/phys0", kind="vlan", network=""),
+    ),
+    edges=(
+        *SESSION,
+        *SESSION,
+        GraphEdge(a="nic/phys0", b="vlan/phys0"),
+        # The other way round than the rest: the switch comes first.
+        GraphEdge(a="switch/net2", b="tap/t"),
+        GraphEdge(a="vlan/phys0", b="switch/net1"),
+        GraphEdge(a="vlan/phys0", b="switch/net2"),
+    ),
+)
+
+
+def flowing(moment: float, packets: int, to_p1: int, **spoofed: int) -> rates.Reading:
+    bricks = (
+        BrickStats(
+            brick="vhost/p1",
+            kind="vhost",
+            network="net1",
+            counters=counters(
+                from_peer_packets=packets,
+                from_peer_bytes=60 * packets,
+                to_peer_packets=to_p1,
+                to_peer_bytes=1000 * to_p1,
+            ),
+        ),
+        BrickStats(
+            brick="antispoof/p1",
+            kind="antispoof",
+            network="net1",
+            counters=counters(drops=spoofed),
+        ),
+        brick("tap/t", "tap", packets, "net2"),
+    )
+    stats = methods.StatsResult(time=0.0, bricks=bricks, workers=())
+    return rates.Reading(pid=1, moment=moment, stats=stats)
+
+
+FLOW = rates.Change(flowing(0.0, 0, 0), flowing(2.0, 2000, 40, spoofed_mac=6))
+
+
+def test_a_picture_has_rates_where_they_are_counted() -> None:
+    seen = picture(BIG_GRAPH, FLOW)
+    assert seen.seconds == 2.0
+    flows = {(edge.a, edge.b): edge.flow for edge in seen.edges if edge.flow}
+    assert flows == {
+        ("vhost/p1", "antispoof/p1"): Flow(
+            a_to_b_packets=1000.0,
+            a_to_b_bits=480_000.0,
+            b_to_a_packets=20.0,
+            b_to_a_bits=160_000.0,
+        ),
+        ("switch/net2", "tap/t"): Flow(
+            a_to_b_packets=0.0, a_to_b_bits=0.0, b_to_a_packets=1000.0, b_to_a_bits=480_000.0
+        ),
+    }
+    assert {node.name: node.drops for node in seen.nodes if node.drops is not None} == {
+        "antispoof/p1": {"spoofed_mac": 3.0},
+        "vhost/p1": {},
+        "tap/t": {},
+    }
+    counts = {edge.a: edge.count for edge in seen.edges}
+    assert (counts["vhost/p1"], counts["nic/phys0"]) == (2, 1)
+
+
+def test_a_picture_without_rates() -> None:
+    seen = picture(BIG_GRAPH)
+    assert seen.seconds is None
+    assert {edge.flow for edge in seen.edges} == {None}
+    assert {node.drops for node in seen.nodes} == {None}
+
+
+def test_rates_in_dot() -> None:
+    out = to_dot(picture(BIG_GRAPH, FLOW))
+    assert (
+        '"vhost/p1" -- "antispoof/p1" [label="2 sessions\\n-> 1k pkt/s, 480k bit/s'
+        '\\n<- 20 pkt/s, 160k bit/s"];' in out
+    )
+    assert '"vlan/phys0" -- "switch/net1";' in out
+    assert 'label="antispoof/p1\\ndrops/s: spoofed_mac 3", color=red];' in out
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+def test_graphviz_takes_it() -> None:
+    drawn = to_svg(to_dot(picture(BIG_GRAPH, FLOW)))
+    assert drawn.startswith("<?xml")
+    assert "&#45;&gt; 1k pkt/s" in drawn
+
+
+def test_graph_as_a_tree(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.Graph] = BIG_GRAPH
+    assert (
+        run("graph", "--format", "tree").out
+        == """\
+switch/net1
+├── antispoof/p1
+│   └── vhost/p1  2 sessions
+├── vlan/phys0
+│   └── nic/phys0
+└── vhost/p2  no session
+switch/net2
+├── tap/t
+└── vlan/phys0
+    └── nic/phys0
+"""
+    )
+
+
+def test_rates_in_a_tree() -> None:
+    lines = to_tree(picture(BIG_GRAPH, FLOW)).splitlines()
+    assert lines[1:3] == [
+        "├── antispoof/p1  drops/s: spoofed_mac 3",
+        "│   └── vhost/p1  2 sessions  from 1k pkt/s, 480k bit/s  to 20 pkt/s, 160k bit/s",
+    ]
+    assert "├── tap/t  from 1k pkt/s, 480k bit/s  to 0 pkt/s, 0 bit/s" in lines
+
+
+def test_graph_of_nothing_as_a_tree(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.Graph] = GraphResult(nodes=(), edges=())
+    done = run("graph", "--format", "tree")
+    assert (done.status, done.out) == (0, "")
+
+
+def test_graph_measures_rates(daemon: StubDaemon, run: Run) -> None:
+    readings(daemon, QUIET, BUSY)
+    daemon.answers[methods.Graph] = BIG_GRAPH
+    shown = run("graph", "--rates", "0.01", "--format", "json").json
+    assert [type(call) for call in daemon.calls] == [
+        *(methods.Hello, methods.Stats),
+        *(methods.Hello, methods.Stats),
+        methods.Graph,
+    ]
+    seconds = shown["seconds"]
+    assert 0.01 <= seconds < 30
+    (edge,) = (edge for edge in shown["edges"] if edge["a"] == "vhost/p1")
+    assert edge["count"] == 2
+    assert edge["flow"]["a_to_b_packets"] * seconds == pytest.approx(1)
+    (node,) = (node for node in shown["nodes"] if node["name"] == "vhost/p1")
+    assert node["drops"]["ring_full"] * seconds == pytest.approx(50_000)
+    refused = run("graph", "--rates", "0")
+    assert refused.status == 2
+    assert "not a number of seconds" in refused.err
 
 
 def test_graph_as_a_picture(
