@@ -329,9 +329,20 @@ def test_alerts_say_what_to_do() -> None:
         assert set(alert["annotations"]) == {"summary", "description"}
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+needs_promtool = pytest.mark.skipif(
+    not shutil.which("promtool"), reason="promtool is not installed"
+)
+
+
+@needs_promtool
 def test_promtool_takes_the_rules_and_the_page(daemon: StubDaemon) -> None:
-    subprocess.run(["promtool", "check", "rules", RULES], check=True, capture_output=True)
+    subprocess.run(["promtool", "check", "rules", RULES], check=True)
     registry = CollectorRegistry()
     registry.register(DaemonCollector(Client(daemon.path, timeout=30)))
     subprocess.run(["promtool", "check", "metrics"], input=generate_latest(registry), check=True)
+
+
+@needs_promtool
+def test_alerts_fire_when_they_should() -> None:
+    cases = Path(__file__).with_name("alerts.yml")
+    subprocess.run(["promtool", "test", "rules", cases], check=True)
