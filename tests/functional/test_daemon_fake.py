@@ -322,6 +322,8 @@ def test_hello(fake_daemon: Daemon) -> None:
     assert (hello.pid, hello.datapath) == (fake_daemon.pid, "fake")
     assert set(hello.methods) == set(methods.METHODS)
     assert hello.datapath_info["datapath"] == "fake"
+    assert time.time() - 60 < hello.started < time.time()
+    assert fake_daemon.client.hello().started == hello.started
 
 
 def test_config_dump(fake_daemon: Daemon) -> None:

@@ -27,12 +27,14 @@ class StubDaemon:
     """Listens on *path* until the end of ``with``.
 
     :ivar calls: the requests that came, in order.
+    :ivar streams: events for each watcher in turn, whose connection is closed after them.
     """
 
     def __init__(self, path: Path, answers: Answers | None = None) -> None:
         self.path = str(path)
         self.answers: dict[type[methods.Method[Any]], Any] = dict(answers or {})
         self.calls: list[methods.Method[Any]] = []
+        self.streams: list[list[methods.Event]] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -60,6 +62,13 @@ class StubDaemon:
             with connection, connection.makefile("rb") as lines, contextlib.suppress(OSError):
                 for line in lines:
                     connection.sendall(self._answer(line))
+                    if isinstance(self.calls[-1], methods.Watch):
+                        self._stream(connection)
+                        break
+
+    def _stream(self, connection: socket.socket) -> None:
+        for event in self.streams.pop(0):
+            connection.sendall(wire.encode_event(codec.to_json(event)))
 
     def _answer(self, line: bytes) -> bytes:
         request = wire.decode_request(line)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +27,12 @@ from tests.unit.stub_daemon import (
 from vhost_brick_plugin import codec, errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import main as cli
-from vhost_brick_plugin.cli.graph import to_dot
+from vhost_brick_plugin.cli import rates, screen
+from vhost_brick_plugin.cli.drawings import to_dot, to_tree
+from vhost_brick_plugin.cli.graph import to_svg
+from vhost_brick_plugin.cli.picture import Flow, picture
+from vhost_brick_plugin.cli.top import Row, View
+from vhost_brick_plugin.cli.words import si
 from vhost_brick_plugin.libvirt import document, xml
 from vhost_brick_plugin.libvirt.xml import Interface
 from vhost_brick_plugin.model import (
@@ -40,6 +47,8 @@ from vhost_brick_plugin.model import (
     UplinkKind,
 )
 from vhost_brick_plugin.report import (
+    NO_TRAFFIC,
+    BrickStats,
     Fault,
     GraphEdge,
     GraphNode,
@@ -459,6 +468,241 @@ def test_a_handover_to_somebody_who_never_answers(daemon: StubDaemon, run: Run) 
     assert "process 43 has not answered within 0.1 s" in done.err
 
 
+CONNECTED = methods.Event(
+    time=1.25, kind="session_connected", port="p1", detail={"pid": "7", "session": "1"}
+)
+BROKEN = methods.Event(time=2.0, kind="fault", uplink="tap0", detail={"fault": "x", "hint": "do"})
+ADDED = methods.Event(time=3.0, kind="network_added", detail={"network": "net1"})
+TOOK_OVER = methods.Event(time=4.0, kind="took_over", detail={"adopted": "2", "closed": "0"})
+
+
+def watched(daemon: StubDaemon, *streams: list[methods.Event]) -> None:
+    daemon.answers[methods.Watch] = lambda call: methods.Watching(port=call.port)
+    daemon.streams = list(streams)
+
+
+def test_watch(daemon: StubDaemon, run: Run) -> None:
+    watched(daemon, [CONNECTED, BROKEN, ADDED, TOOK_OVER])
+    done = run("watch", "--count", "4")
+    assert (done.status, done.err) == (0, "")
+    assert daemon.calls == [methods.Watch(port=None)]
+    lines = [line.partition("  ") for line in done.out.splitlines()]
+    assert [rest for _, _, rest in lines] == [
+        "port p1  session connected  pid=7, session=1",
+        "uplink tap0  fault  fault=x, hint=do",
+        "network net1  network added",
+        "daemon  took over  adopted=2, closed=0",
+    ]
+    assert lines[0][0].endswith(".250")
+
+
+def test_watch_of_one_port_as_json(daemon: StubDaemon, run: Run) -> None:
+    negotiated = dataclasses.replace(CONNECTED, detail={"features": "0x100000000"})
+    watched(daemon, [CONNECTED, negotiated])
+    done = run("watch", "--port", "p1", "--count", "2", "--json")
+    assert daemon.calls == [methods.Watch(port="p1")]
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert events == [codec.to_json(CONNECTED), codec.to_json(negotiated)]
+
+
+def test_watch_goes_on_over_a_hand_over(daemon: StubDaemon, run: Run) -> None:
+    watched(daemon, [CONNECTED], [TOOK_OVER])
+    done = run("watch", "--count", "2", "--json")
+    assert done.status == 0
+    assert [json.loads(line)["kind"] for line in done.out.splitlines()] == [
+        "session_connected",
+        "took_over",
+    ]
+    assert [line.partition(";")[2] for line in done.err.splitlines()] == [
+        " waiting for it",
+        " what happened meanwhile was not seen",
+    ]
+
+
+def test_watch_of_nobody_is_an_error(run: Run) -> None:
+    done = run("watch")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error: cannot reach vhost-brickd")
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_watch_of_no_events_is_refused(daemon: StubDaemon, run: Run, count: str) -> None:
+    done = run("watch", f"--count={count}")
+    assert done.status == 2
+    assert "not a whole number from 1 on" in done.err
+    assert daemon.calls == []
+
+
+def brick(name: str, kind: str, packets: int, network: str = "net1", **drops: int) -> BrickStats:
+    flow = {"from_peer_packets": packets, "from_peer_bytes": 60 * packets, "drops": drops}
+    return BrickStats(brick=name, kind=kind, network=network, counters=counters(**flow))
+
+
+def readings(daemon: StubDaemon, *readings: tuple[BrickStats, ...], pid: int = 42) -> None:
+    """Let *daemon* answer with each of *readings* in turn; with the last for ever."""
+    left, calls = list(readings), itertools.count()
+
+    def stats(_call: methods.Stats) -> methods.StatsResult:
+        bricks = left.pop(0) if len(left) > 1 else left[0]
+        busy = 100 * next(calls)
+        worker = WorkerStats(
+            worker=0,
+            core=3,
+            polls=0,
+            busy_polls=0,
+            sleeps=0,
+            busy_cycles=busy,
+            cycles=4 * busy,
+        )
+        return methods.StatsResult(time=1.0, bricks=bricks, workers=(worker,))
+
+    daemon.answers |= {methods.Hello: hello(pid=pid), methods.Stats: stats}
+
+
+PORTS = methods.PortList(
+    ports=(
+        port_status("p1", metadata={"instance_name": "[red]vm\x1b"}),
+        port_status("p2", state="fault", fault=FAULT),
+    )
+)
+QUIET = (brick("vhost/p1", "vhost", 0), brick("vhost/p2", "vhost", 0), brick("tap/t", "tap", 0))
+BUSY = (
+    brick("vhost/p1", "vhost", 1, ring_full=50_000),
+    brick("vhost/p2", "vhost", 1_000_000, bad_header=7),
+    brick("tap/t", "tap", 10),
+)
+
+
+def test_top_as_json(daemon: StubDaemon, run: Run) -> None:
+    readings(daemon, QUIET, BUSY, BUSY)
+    daemon.answers[methods.PortListCall] = PORTS
+    done = run("top", "--interval", "0.01", "--count", "2", "--json")
+    assert (done.status, done.err) == (0, "")
+    first, second = map(json.loads, done.out.splitlines())
+    assert first["workers"] == [{"worker": 0, "core": 3, "busy": 0.25}]
+    p2, p1 = first["ports"]
+    assert (p2["name"], p2["network"], p2["state"]) == ("p2", "net1", "feature_refused")
+    assert (p1["name"], p1["instance"], p1["state"]) == ("p1", "[red]vm\x1b", "running")
+    seconds = first["seconds"]
+    assert 0.01 <= seconds < 30
+    assert p2["rates"]["from_peer_packets"] * seconds == pytest.approx(1_000_000)
+    assert p2["rates"]["from_peer_bits"] * seconds == pytest.approx(8 * 60 * 1_000_000)
+    assert p2["rates"]["drops"]["bad_header"] * seconds == pytest.approx(7)
+    assert [(row["name"], row["state"]) for row in first["uplinks"]] == [("tap/t", "")]
+    assert [port["rates"]["drops"] for port in second["ports"]] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("sort", "names"),
+    [
+        ("traffic", ["p2", "p1"]),
+        ("bits", ["p2", "p1"]),
+        ("from", ["p2", "p1"]),
+        ("to", ["p1", "p2"]),
+        ("drops", ["p1", "p2"]),
+        ("ring_full", ["p1", "p2"]),
+        ("name", ["p1", "p2"]),
+        ("network", ["p1", "p2"]),
+    ],
+)
+def test_top_is_sorted(daemon: StubDaemon, run: Run, sort: str, names: list[str]) -> None:
+    readings(daemon, QUIET, BUSY)
+    daemon.answers[methods.PortListCall] = PORTS
+    done = run("top", "--interval", "0.01", "--count", "1", "--json", "--sort", sort)
+    assert [row["name"] for row in done.json["ports"]] == names
+
+
+def test_top_for_people(daemon: StubDaemon, run: Run) -> None:
+    readings(daemon, QUIET, BUSY)
+    daemon.answers[methods.PortListCall] = PORTS
+    done = run("top", "--interval", "0.01", "--count", "1")
+    assert (done.status, done.err) == (0, "")
+    assert "workers busy:  0 (core 3) 25.0%" in done.out
+    rows = {line.split()[0]: line for line in done.out.splitlines() if line.split()}
+    assert rows["p2"].split()[1:3] == ["net1", "feature_refused"]
+    assert "bad_header " in rows["p2"]
+    assert " [red]vm? " in rows["p1"]
+    assert "ring_full" not in rows["p1"]
+    assert rows["tap/t"].split()[1] == "net1"
+
+
+class Terminal(io.StringIO):
+    """What a terminal is sent."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_top_on_a_terminal_shows_one_table_in_place_of_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    row = Row(
+        name="a" * 64,
+        network="n" * 64,
+        state="running",
+        instance="i" * 64,
+        rates=rates.rates(NO_TRAFFIC, counters(to_peer_packets=123_000), 1.0),
+    )
+    one = View(time=1.0, seconds=1.0, workers=(), ports=(row,), uplinks=())
+    terminal, told = Terminal(), list[str]()
+    with screen.tables(terminal, told.append) as (show, tell):
+        show(dataclasses.replace(one, ports=()))
+        tell("nobody is there")
+        between = terminal.tell()
+        show(one)
+    sent = terminal.getvalue()
+    assert told == []
+    assert sent.index("ports: 0") < sent.index("nobody is there") < between
+    # The cursor goes up to where the one before began.
+    assert "\x1b[2K" in sent[between : sent.index("ports: 1")]
+    # Names are cut, numbers are not.
+    assert "aa…" in sent
+    assert " 123k " in sent
+
+
+def test_top_goes_on_over_a_restart(daemon: StubDaemon, run: Run) -> None:
+    """What was counted before is not compared with what is counted after."""
+    hellos = iter([hello(pid=1), errors.DaemonUnreachable("gone"), hello(pid=2), hello(pid=2)])
+
+    def next_hello(_call: methods.Hello) -> methods.HelloResult:
+        answer = next(hellos)
+        if isinstance(answer, errors.VhostBrickError):
+            raise answer
+        return answer
+
+    readings(daemon, BUSY, BUSY, BUSY)
+    daemon.answers |= {methods.Hello: next_hello, methods.PortListCall: PORTS}
+    done = run("top", "--interval", "0.01", "--count", "1", "--json")
+    assert done.status == 0
+    assert done.err == "gone; waiting for it\n"
+    assert [row["rates"]["from_peer_packets"] for row in done.json["ports"]] == [0.0, 0.0]
+
+
+def test_top_of_nobody_is_an_error(run: Run) -> None:
+    done = run("top")
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error: cannot reach vhost-brickd")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.25, "0.25"),
+        (999.4, "999"),
+        (999.6, "1k"),
+        (12345.0, "12.3k"),
+        (14_880_952.0, "14.9M"),
+        (99_999_999_999.0, "100G"),
+        (4e12, "4000G"),
+    ],
+)
+def test_large_numbers(value: float, text: str) -> None:
+    assert si(value) == text
+
+
 def test_graph_as_json(daemon: StubDaemon, run: Run) -> None:
     daemon.answers[methods.Graph] = GRAPH
     assert run("graph", "-f", "json").json["edges"] == [{"a": "switch/net1", "b": 'vhost/"p1"'}]
@@ -467,7 +711,7 @@ def test_graph_as_json(daemon: StubDaemon, run: Run) -> None:
 def test_graph_as_dot(daemon: StubDaemon, run: Run) -> None:
     daemon.answers[methods.Graph] = GRAPH
     out = run("graph").out
-    assert out == to_dot(GRAPH)
+    assert out == to_dot(picture(GRAPH))
     assert '"switch/net1" -- "vhost/\\"p1\\"";' in out
     assert out.count("{") == out.count("}") == 2
 
@@ -481,6 +725,165 @@ def test_what_networks_share_is_in_nobodys_frame(daemon: StubDaemon, run: Run) -
     out = run("graph").out
     assert out.count("subgraph") == 1
     assert '\n  "vlan/t0" [shape=trapezium' in out
+
+
+SESSION = (
+    GraphEdge(a="vhost/p1", b="antispoof/p1"),
+    GraphEdge(a="antispoof/p1", b="switch/net1"),
+)
+BIG_GRAPH = GraphResult(
+    nodes=(
+        GraphNode(name="antispoof/p1", kind="antispoof", network="net1"),
+        GraphNode(name="antispoof/p2", kind="antispoof", network="net1"),
+        GraphNode(name="nic/phys0", kind="nic", network=""),
+        GraphNode(name="switch/net1", kind="switch", network="net1"),
+        GraphNode(name="switch/net2", kind="switch", network="net2"),
+        GraphNode(name="tap/t", kind="tap", network="net2"),
+        GraphNode(name="vhost/p1", kind="vhost", network="net1"),
+        GraphNode(name="vhost/p2", kind="vhost", network="net1"),
+        GraphNode(name="vlan/phys0", kind="vlan", network=""),
+    ),
+    edges=(
+        *SESSION,
+        *SESSION,
+        GraphEdge(a="nic/phys0", b="vlan/phys0"),
+        # The other way round than the rest: the switch comes first.
+        GraphEdge(a="switch/net2", b="tap/t"),
+        GraphEdge(a="vlan/phys0", b="switch/net1"),
+        GraphEdge(a="vlan/phys0", b="switch/net2"),
+    ),
+)
+
+
+def flowing(moment: float, packets: int, to_p1: int, **spoofed: int) -> rates.Reading:
+    bricks = (
+        BrickStats(
+            brick="vhost/p1",
+            kind="vhost",
+            network="net1",
+            counters=counters(
+                from_peer_packets=packets,
+                from_peer_bytes=60 * packets,
+                to_peer_packets=to_p1,
+                to_peer_bytes=1000 * to_p1,
+            ),
+        ),
+        BrickStats(
+            brick="antispoof/p1",
+            kind="antispoof",
+            network="net1",
+            counters=counters(drops=spoofed),
+        ),
+        brick("tap/t", "tap", packets, "net2"),
+    )
+    stats = methods.StatsResult(time=0.0, bricks=bricks, workers=())
+    return rates.Reading(pid=1, moment=moment, stats=stats)
+
+
+FLOW = rates.Change(flowing(0.0, 0, 0), flowing(2.0, 2000, 40, spoofed_mac=6))
+
+
+def test_a_picture_has_rates_where_they_are_counted() -> None:
+    seen = picture(BIG_GRAPH, FLOW)
+    assert seen.seconds == 2.0
+    flows = {(edge.a, edge.b): edge.flow for edge in seen.edges if edge.flow}
+    assert flows == {
+        ("vhost/p1", "antispoof/p1"): Flow(
+            a_to_b_packets=1000.0,
+            a_to_b_bits=480_000.0,
+            b_to_a_packets=20.0,
+            b_to_a_bits=160_000.0,
+        ),
+        ("switch/net2", "tap/t"): Flow(
+            a_to_b_packets=0.0, a_to_b_bits=0.0, b_to_a_packets=1000.0, b_to_a_bits=480_000.0
+        ),
+    }
+    assert {node.name: node.drops for node in seen.nodes if node.drops is not None} == {
+        "antispoof/p1": {"spoofed_mac": 3.0},
+        "vhost/p1": {},
+        "tap/t": {},
+    }
+    counts = {edge.a: edge.count for edge in seen.edges}
+    assert (counts["vhost/p1"], counts["nic/phys0"]) == (2, 1)
+
+
+def test_a_picture_without_rates() -> None:
+    seen = picture(BIG_GRAPH)
+    assert seen.seconds is None
+    assert {edge.flow for edge in seen.edges} == {None}
+    assert {node.drops for node in seen.nodes} == {None}
+
+
+def test_rates_in_dot() -> None:
+    out = to_dot(picture(BIG_GRAPH, FLOW))
+    assert (
+        '"vhost/p1" -- "antispoof/p1" [label="2 sessions\\n-> 1k pkt/s, 480k bit/s'
+        '\\n<- 20 pkt/s, 160k bit/s"];' in out
+    )
+    assert '"vlan/phys0" -- "switch/net1";' in out
+    assert 'label="antispoof/p1\\ndrops/s: spoofed_mac 3", color=red];' in out
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+def test_graphviz_takes_it() -> None:
+    drawn = to_svg(to_dot(picture(BIG_GRAPH, FLOW)))
+    assert drawn.startswith("<?xml")
+    assert "&#45;&gt; 1k pkt/s" in drawn
+
+
+def test_graph_as_a_tree(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.Graph] = BIG_GRAPH
+    assert (
+        run("graph", "--format", "tree").out
+        == """\
+switch/net1
+├── antispoof/p1
+│   └── vhost/p1  2 sessions
+├── vlan/phys0
+│   └── nic/phys0
+└── vhost/p2  no session
+switch/net2
+├── tap/t
+└── vlan/phys0
+    └── nic/phys0
+"""
+    )
+
+
+def test_rates_in_a_tree() -> None:
+    lines = to_tree(picture(BIG_GRAPH, FLOW)).splitlines()
+    assert lines[1:3] == [
+        "├── antispoof/p1  drops/s: spoofed_mac 3",
+        "│   └── vhost/p1  2 sessions  from 1k pkt/s, 480k bit/s  to 20 pkt/s, 160k bit/s",
+    ]
+    assert "├── tap/t  from 1k pkt/s, 480k bit/s  to 0 pkt/s, 0 bit/s" in lines
+
+
+def test_graph_of_nothing_as_a_tree(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.Graph] = GraphResult(nodes=(), edges=())
+    done = run("graph", "--format", "tree")
+    assert (done.status, done.out) == (0, "")
+
+
+def test_graph_measures_rates(daemon: StubDaemon, run: Run) -> None:
+    readings(daemon, QUIET, BUSY)
+    daemon.answers[methods.Graph] = BIG_GRAPH
+    shown = run("graph", "--rates", "0.01", "--format", "json").json
+    assert [type(call) for call in daemon.calls] == [
+        *(methods.Hello, methods.Stats),
+        *(methods.Hello, methods.Stats),
+        methods.Graph,
+    ]
+    seconds = shown["seconds"]
+    assert 0.01 <= seconds < 30
+    (edge,) = (edge for edge in shown["edges"] if edge["a"] == "vhost/p1")
+    assert edge["count"] == 2
+    assert edge["flow"]["a_to_b_packets"] * seconds == pytest.approx(1)
+    (node,) = (node for node in shown["nodes"] if node["name"] == "vhost/p1")
+    assert node["drops"]["ring_full"] * seconds == pytest.approx(50_000)
+    refused = run("graph", "--rates", "0")
+    assert refused.status == 2
+    assert "not a number of seconds" in refused.err
 
 
 def test_graph_as_a_picture(

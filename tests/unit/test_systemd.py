@@ -35,7 +35,9 @@ def test_what_is_refused_is_not_tried_again() -> None:
     assert section("vhost-brickd@.service")["RestartPreventExitStatus"] == [str(EXIT_REFUSED)]
 
 
-@pytest.mark.parametrize("unit", ["vhost-brickd.service", "vhost-brickd@.service"])
+@pytest.mark.parametrize(
+    "unit", ["vhost-brickd.service", "vhost-brickd@.service", "vhost-brick-exporter.service"]
+)
 def test_it_is_started_again_for_ever(unit: str) -> None:
     """In [Service] systemd would overlook the limit, and give up after five starts."""
     assert section(unit, "Unit")["StartLimitIntervalSec"] == ["0"]

@@ -74,6 +74,9 @@ class HelloResult:
     )
     standby: Standby | None = param("Its standby; null: none.", default=None)
     took_over: TookOver | None = param("Null: it was started to serve.", default=None)
+    started: float = param(
+        "Seconds since the epoch when it began to serve; 0: it does not tell.", default=0.0
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ The base class takes a type argument in new versions of cliff, and refuses one i
 from __future__ import annotations
 
 import time
+from collections.abc import Container, Mapping
 from typing import Any
 
 from cliff.columns import FormattableColumn
@@ -108,17 +109,26 @@ class Life(FormattableColumn):  # type: ignore[type-arg]
 
 
 def _happening(value: dict[str, Any]) -> str:
-    detail = dict(value["detail"])
-    if "features" in detail:
-        detail["features"] = "+".join(features.names(int(detail["features"], 0)))
     # A fault's own fields have room of their own, and this is one line.
-    words = ", ".join(f"{k}={v}" for k, v in detail.items() if k not in ("message", "hint"))
-    moment = f"{_moment(value['time'])}.{int(value['time'] * 1000) % 1000:03}"
-    return f"{moment}  {value['what'].replace('_', ' ')}  {words}".rstrip()
+    words = detail_text(value["detail"], leave_out=("message", "hint"))
+    return f"{exact_moment(value['time'])}  {value['what'].replace('_', ' ')}  {words}".rstrip()
+
+
+def detail_text(detail: Mapping[str, str], leave_out: Container[str] = ()) -> str:
+    """Return the *detail* of an event in one line, feature masks by their bits' names."""
+    shown = {name: value for name, value in detail.items() if name not in leave_out}
+    if "features" in shown:
+        shown["features"] = "+".join(features.names(int(shown["features"], 0)))
+    return ", ".join(f"{name}={value}" for name, value in shown.items())
 
 
 def _process(value: dict[str, Any]) -> str:
     return f"process {value['pid'] or 'unknown'}, version {value['version'] or 'unknown'}"
+
+
+def exact_moment(seconds: float) -> str:
+    """Return a time since the epoch as local time with milliseconds."""
+    return f"{_moment(seconds)}.{int(seconds * 1000) % 1000:03}"
 
 
 def _moment(seconds: float) -> str:

@@ -6,55 +6,70 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import time
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
-from vhost_brick_plugin.cli import base
+from vhost_brick_plugin.cli import base, numbers, rates
+from vhost_brick_plugin.cli.picture import picture
 from vhost_brick_plugin.codec import to_json
-from vhost_brick_plugin.report import GraphNode, GraphResult
-
-SHAPES = {
-    "switch": "ellipse",
-    "vhost": "box",
-    "antispoof": "octagon",
-    "tap": "house",
-    "nic": "house",
-    "vxlan": "cds",
-    "vlan": "trapezium",
-}
+from vhost_brick_plugin.report import GraphResult
 
 
 class Graph(base.Command):
-    """Print the packet graph; as a picture, with Graphviz, by "--format svg"."""
+    """Print the packet graph, with what flows in it by "--rates".
+
+    As a tree of text, in Graphviz' language, drawn by Graphviz, or as JSON.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument(
             *("-f", "--format"),
-            choices=tuple(WRITERS),
+            choices=("dot", "svg", "json", "tree"),
             default="dot",
             help="default: %(default)s",
+        )
+        parser.add_argument(
+            "--rates",
+            type=numbers.seconds,
+            metavar="SECONDS",
+            help="measure for so long what flows, and what is dropped",
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
+        change = None
+        if parsed_args.rates is not None:
+            before = rates.read(self.client)
+            time.sleep(parsed_args.rates)
+            change = rates.Change(before, rates.read(self.client))
         graph = self.client.call(methods.Graph())
-        self.app.stdout.write(WRITERS[parsed_args.format](graph))
+        self.app.stdout.write(_written(parsed_args.format, graph, change))
 
 
-def _to_json(graph: GraphResult) -> str:
-    """Return *graph* in JSON."""
-    return json.dumps(to_json(graph), indent=2) + "\n"
+def _written(format: str, graph: GraphResult, change: rates.Change | None) -> str:
+    if format == "json":
+        # Without rates it is the API's own answer.
+        return json.dumps(to_json(picture(graph, change) if change else graph), indent=2) + "\n"
+    # Its import takes a while.
+    from vhost_brick_plugin.cli import drawings
+
+    drawn = picture(graph, change)
+    if format == "tree":
+        return drawings.to_tree(drawn)
+    dot = drawings.to_dot(drawn)
+    return to_svg(dot) if format == "svg" else dot
 
 
-def to_svg(graph: GraphResult) -> str:
-    """Return a picture of *graph*, drawn by Graphviz.
+def to_svg(dot: str) -> str:
+    """Return the picture that *dot* describes, drawn by Graphviz.
 
     :raises errors.ProgramError: Graphviz is not there, or failed.
     """
     try:
         drawn = subprocess.run(
-            ["dot", "-Tsvg"], input=to_dot(graph), capture_output=True, text=True, check=True
+            ["dot", "-Tsvg"], input=dot.encode(), capture_output=True, check=True
         )
     except OSError as error:
         raise errors.ProgramError(
@@ -62,36 +77,6 @@ def to_svg(graph: GraphResult) -> str:
             hint="Install Graphviz, or draw the output of '--format dot' where it is installed.",
         ) from None
     except subprocess.CalledProcessError as error:
-        raise errors.ProgramError(f"'dot -Tsvg' failed: {error.stderr.strip()}") from None
-    return drawn.stdout
-
-
-def to_dot(graph: GraphResult) -> str:
-    """Return *graph* in Graphviz' language, each network in a frame of its own."""
-    lines = ["graph bricks {", "  layout=dot; rankdir=LR;", "  node [fontname=sans];"]
-    for network in sorted({node.network for node in graph.nodes}):
-        nodes = [f"  {_node(node)}" for node in graph.nodes if node.network == network]
-        lines += _framed(network, nodes) if network else nodes
-    lines += [f"  {_quoted(edge.a)} -- {_quoted(edge.b)};" for edge in graph.edges]
-    return "\n".join([*lines, "}"]) + "\n"
-
-
-def _framed(network: str, nodes: list[str]) -> list[str]:
-    return [
-        f"  subgraph {_quoted('cluster ' + network)} {{",
-        f"    label={_quoted(network)};",
-        *(f"  {node}" for node in nodes),
-        "  }",
-    ]
-
-
-def _node(node: GraphNode) -> str:
-    shape = SHAPES.get(node.kind, "box")
-    return f"{_quoted(node.name)} [shape={shape}, tooltip={_quoted(node.kind)}];"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-WRITERS = {"dot": to_dot, "svg": to_svg, "json": _to_json}
+        reason = error.stderr.decode(errors="replace").strip()
+        raise errors.ProgramError(f"'dot -Tsvg' failed: {reason}") from None
+    return drawn.stdout.decode()

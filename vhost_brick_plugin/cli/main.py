@@ -18,6 +18,7 @@ from cliff.app import App
 from cliff.commandmanager import CommandManager
 
 from vhost_brick_plugin.api import client
+from vhost_brick_plugin.cli import numbers
 from vhost_brick_plugin.version import version
 
 _PACKAGE = "vhost_brick_plugin.cli"
@@ -41,6 +42,8 @@ COMMANDS = {
     "port show": "port:Show",
     "port stats": "port:Stats",
     "status": "status:Status",
+    "top": "top:Top",
+    "watch": "watch:Watch",
 }
 
 
@@ -83,7 +86,7 @@ class VhostBrick(App):
         )
         parser.add_argument(
             "--timeout",
-            type=_seconds,
+            type=numbers.seconds,
             metavar="SECONDS",
             default=client.DEFAULT_TIMEOUT,
             help="how long the daemon may take to answer (default: %(default)g)",
@@ -101,16 +104,6 @@ class VhostBrick(App):
         groups = {name.partition(" ")[0] for name in COMMANDS}
         near = set(difflib.get_close_matches(cmd, groups))
         return [name for name in COMMANDS if name.partition(" ")[0] in near]
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Uplinks and what ports let through, as they are written on the command line.
+"""Uplinks, what ports let through, and large numbers, as they are written on the command line.
 
 What a reader here takes is what the columns show, so that it can be copied.
 """
@@ -78,3 +78,12 @@ def uplink_text(uplink: dict[str, Any]) -> str:
 def pair_text(pair: dict[str, Any]) -> str:
     """Return an address pair, given as JSON, as :func:`address_pair` takes it."""
     return pair["mac"] if pair["ip"] is None else f"{pair['mac']}={pair['ip']}"
+
+
+def si(value: float) -> str:
+    """Return a number that is not negative with three digits, and k, M or G for thousands."""
+    for unit in ("", "k", "M"):
+        if value < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g}G" if value < 999.5 else f"{value:.0f}G"

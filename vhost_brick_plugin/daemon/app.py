@@ -45,6 +45,7 @@ class App:
         self._config = config
         self._timeline = booted.timeline
         self._started = time.monotonic()
+        self._started_at = time.time()
         self._version = version
         self._hub = Hub()
         self._stop = stop
@@ -143,6 +144,7 @@ class App:
             startup_ms={**self._timeline.parts_ms, "total": self._timeline.total_ms},
             standby=self._handover.status(),
             took_over=self._booted.took_over,
+            started=self._started_at,
         )
 
     def _config_dump(self, _request: methods.ConfigDump) -> methods.ConfigResult:
