@@ -74,7 +74,7 @@ def test_a_call_is_typed_both_ways(short_dir: Path) -> None:
     with serving(short_dir / "api", script):
         result = Client(str(short_dir / "api")).port_remove(id="p")
     assert result == methods.Done(existed=True)
-    assert seen == [wire.Request(1, "port_remove", {"id": "p", "metadata": None})]
+    assert seen == [wire.Request(1, "port_remove", {"id": "p"})]
 
 
 def test_a_newer_daemon_may_say_more(short_dir: Path) -> None:
