@@ -145,6 +145,17 @@ def test_a_changed_path_moves_the_socket(bench: Bench) -> None:
     assert [p.name for p in bench.sockets.iterdir()] == ["moved"]
 
 
+@pytest.mark.parametrize("other", [{"owner": "b"}, {"owner": "a", "more": "x"}])
+def test_somebody_elses_port_is_not_removed(bench: Bench, other: dict[str, str]) -> None:
+    bench.ensure(metadata={"owner": "a", "note": "n"})
+    done = bench.call(methods.PortRemove(id="p", metadata=other))
+    assert done == methods.Done(existed=False)
+    assert list(bench.engine.actual.ports) == ["p"]
+    done = bench.call(methods.PortRemove(id="p", metadata={"owner": "a"}))
+    assert done == methods.Done(existed=True)
+    assert bench.snapshot() == (State(), State())
+
+
 def test_metadata_alone_disturbs_nobody(bench: Bench) -> None:
     bench.ensure("a")
     number = bench.datapath.connect("a")

@@ -277,6 +277,10 @@ class PortRemove(Method[Done]):
     name = "port_remove"
 
     id: str = param("The port's id.")
+    metadata: Mapping[str, str] | None = param(
+        "Remove it only if its metadata says all of this: it is somebody else's otherwise.",
+        default=None,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

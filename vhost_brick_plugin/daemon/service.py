@@ -138,8 +138,10 @@ class Service:
         return self._report.port(entry, self._desired)
 
     def port_remove(self, request: methods.PortRemove) -> methods.Done:
-        """Remove a port."""
-        if request.id not in self._desired.ports:
+        """Remove a port, if it is the one that is meant."""
+        present = self._desired.ports.get(request.id)
+        meant = (request.metadata or {}).items()
+        if present is None or not meant <= present.port.metadata.items():
             return methods.Done(existed=False)
         after = self._desired.without_port(request.id).without_idle_networks()
         self._commit(after, [reconcile.port_subject(request.id)])
