@@ -21,7 +21,6 @@ plugin remembers that, and the plug that follows is treated as that of a new por
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -29,7 +28,7 @@ from os_vif import objects, plugin
 from oslo_log import log as logging
 
 from vhost_brick_plugin import errors, state_file
-from vhost_brick_plugin.api import client, methods
+from vhost_brick_plugin.api import methods, retry
 from vhost_brick_plugin.conf.os_vif import OPTS, REFUSE, WARN
 from vhost_brick_plugin.model import Mode
 from vhost_brick_plugin.vif import port_request, readable_errors
@@ -40,9 +39,6 @@ PLUGIN_NAME = "vhost_brick"
 
 PROFILES = ("VIFPortProfileFPBridge", "VIFPortProfileFPOpenVSwitch", "VIFPortProfileBase")
 """Port profiles we take; a VIF without any is taken too."""
-
-RETRY_INTERVAL_S = 0.1
-"""Between two tries while the daemon is away: it restarts in a fraction of a second."""
 
 T = TypeVar("T")
 
@@ -137,23 +133,8 @@ class VhostBrickPlugin(plugin.PluginBase):  # type: ignore[misc]
         LOG.warning("%s", error.message)
 
     def _call(self, request: methods.Method[T], worth_waiting: Callable[[], bool]) -> T:
-        """Call the daemon; while nobody is there and it is *worth_waiting*, try again.
-
-        :raises errors.DaemonUnreachable: ``timeout`` has passed, or waiting is no use.
-        """
-        deadline = time.monotonic() + self.config.timeout
-        waiting = False
-        while True:
-            left = deadline - time.monotonic()
-            try:
-                return client.Client(self.config.api_socket, left).call(request)
-            except errors.DaemonTimeout:
-                raise  # Somebody is there, but the time is over.
-            except errors.DaemonUnreachable:
-                waiting = waiting or worth_waiting()
-                if not waiting or deadline - time.monotonic() <= RETRY_INTERVAL_S:
-                    raise
-            time.sleep(RETRY_INTERVAL_S)
+        """Call the daemon; see :func:`.api.retry.call`."""
+        return retry.call(self.config.api_socket, request, self.config.timeout, worth_waiting)
 
     def _stored(self, port_id: str) -> Mapping[str, Any] | None:
         """Return what the daemon has stored of a port, and shall have.

@@ -18,7 +18,6 @@ from os_vif import exception, objects
 
 from tests.unit.stub_daemon import StubDaemon, port_status, silent_daemon
 from vhost_brick_plugin import errors, state_file
-from vhost_brick_plugin import os_vif as os_vif_plugin
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.model import Mode
 from vhost_brick_plugin.os_vif import VhostBrickPlugin
@@ -295,7 +294,7 @@ def test_a_restart_of_the_daemon_is_bridged(
             stub.__enter__()
         slept.set()
 
-    monkeypatch.setattr(os_vif_plugin.time, "sleep", sleep)
+    monkeypatch.setattr("vhost_brick_plugin.api.retry.time.sleep", sleep)
     plugin.plug(make_vif(), instance)
     stub.__exit__()
     assert slept.is_set()
