@@ -4,24 +4,20 @@
 Pure functions on text.  Only the interface in question is rewritten; every
 other byte of the document (quotes, comments, indentation, elements we have
 never heard of) stays as it was, so that a diff shows what was asked for.
-That is why places are found by expat, which tells byte offsets.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Callable
-from xml.parsers import expat
 
 from lxml import etree
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.libvirt import xml
+from vhost_brick_plugin.libvirt import text, xml
 from vhost_brick_plugin.libvirt.xml import Interface
 
-_INDENT_STEP = "  "
-_TAG = re.compile(rb"""<(?:"[^"]*"|'[^']*'|[^"'>])*>""")
+_DEVICES = "domain/devices"
+_INTERFACE = f"{_DEVICES}/interface"
 
 
 def interfaces(document: str) -> tuple[Interface, ...]:
@@ -60,13 +56,7 @@ def take(document: str, path: str) -> str:
     if index is None:
         return document
     data = document.encode()
-    span = _layout(data).interfaces[index]
-    start, end = span.start, span.end
-    if (indent := _indent(data, start)) is not None and data[end : end + 1] in (b"\n", b"\r", b""):
-        start = max(0, start - len(indent) - 1)  # The whole line goes, its newline included.
-        if start and data[start - 1 : start + 1] == b"\r\n":
-            start -= 1
-    return (data[:start] + data[end:]).decode()
+    return text.cut(data, _spans(data)[index]).decode()
 
 
 def element_at(document: str, path: str) -> etree._Element | None:
@@ -119,9 +109,11 @@ def _replace(document: str, index: int, interface: Interface) -> str:
     new = xml.build(wanted)
     _keep_foreign(old, new)
     data = document.encode()
-    span = _layout(data).interfaces[index]
-    indent = (_indent(data, span.start) or b"").decode()
-    return (data[: span.start] + xml.to_text(new, indent).encode() + data[span.end :]).decode()
+    return text.replace(data, _spans(data)[index], new).decode()
+
+
+def _spans(data: bytes) -> tuple[text.Span, ...]:
+    return text.spans(data, _INTERFACE)[_INTERFACE]
 
 
 def _has_unwanted(element: etree._Element) -> bool:
@@ -149,100 +141,11 @@ def _keep_foreign(old: etree._Element, new: etree._Element) -> None:
 
 def _insert(document: str, element: etree._Element) -> str:
     data = document.encode()
-    layout = _layout(data)
-    if layout.interfaces:
-        return _insert_after(data, layout.interfaces[-1], element)
-    if layout.devices is not None:
-        return _insert_into(data, "devices", layout.devices, element)
+    found = text.spans(data, "domain", _DEVICES, _INTERFACE)
+    if found[_INTERFACE]:
+        return text.insert_after(data, found[_INTERFACE][-1], element).decode()
+    if found[_DEVICES]:
+        return text.insert_into(data, "devices", found[_DEVICES][0], element).decode()
     devices = etree.Element("devices")
     devices.append(element)
-    return _insert_into(data, "domain", layout.domain, devices)
-
-
-def _insert_after(data: bytes, sibling: _Span, element: etree._Element) -> str:
-    indent = _indent(data, sibling.start)
-    text = xml.to_text(element, (indent or b"").decode()).encode()
-    gap = b"" if indent is None else b"\n" + indent
-    return (data[: sibling.end] + gap + text + data[sibling.end :]).decode()
-
-
-def _insert_into(data: bytes, name: str, parent: _Span, element: etree._Element) -> str:
-    """Return *data* with *element* as the last child of *parent*, on lines of its own."""
-    outer = (_indent(data, parent.start) or b"").decode()
-    inner = outer + _INDENT_STEP
-    text = f"{inner}{xml.to_text(element, inner)}\n"
-    if parent.close is None:  # <devices/>
-        tag = data[parent.start : parent.end].removesuffix(b"/>").rstrip().decode() + ">"
-        new, start, end = f"{tag}\n{text}{outer}</{name}>", parent.start, parent.end
-    elif (indent := _indent(data, parent.close)) is not None:
-        new, start = text, parent.close - len(indent)
-        end = start
-    else:
-        new, start, end = f"\n{text}{outer}", parent.close, parent.close
-    return (data[:start] + new.encode() + data[end:]).decode()
-
-
-# -- where things are --------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Span:
-    """The byte offsets of an element.
-
-    :ivar close: of its end tag; None where it has none, as in ``<devices/>``.
-    """
-
-    start: int
-    close: int | None
-    end: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Layout:
-    domain: _Span
-    devices: _Span | None
-    interfaces: tuple[_Span, ...]
-
-
-def _layout(data: bytes) -> _Layout:
-    """Find the elements that matter in a document that is known to be well-formed."""
-    parser = expat.ParserCreate("utf-8")
-    open_tags: list[tuple[str, int]] = []
-    found: dict[str, list[_Span]] = {
-        "domain": [],
-        "domain/devices": [],
-        "domain/devices/interface": [],
-    }
-
-    def start(name: str, _attributes: object) -> None:
-        open_tags.append((name, parser.CurrentByteIndex))
-
-    def end(_name: str) -> None:
-        path = "/".join(name for name, _ in open_tags)
-        _, begin = open_tags.pop()
-        if path in found:
-            found[path].append(_span(data, begin, parser.CurrentByteIndex))
-
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.Parse(data, True)
-    devices = found["domain/devices"]
-    return _Layout(
-        domain=found["domain"][0],
-        devices=devices[0] if devices else None,
-        interfaces=tuple(found["domain/devices/interface"]),
-    )
-
-
-def _span(data: bytes, start: int, close: int) -> _Span:
-    tag = _TAG.match(data, start)
-    assert tag is not None
-    if tag.group().endswith(b"/>"):
-        return _Span(start, None, tag.end())
-    return _Span(start, close, data.index(b">", close) + 1)
-
-
-def _indent(data: bytes, start: int) -> bytes | None:
-    """Return the white space in front of *start* on its line; None if there is more than that."""
-    line = data[data.rfind(b"\n", 0, start) + 1 : start]
-    return line if not line.strip() else None
+    return text.insert_into(data, "domain", found["domain"][0], devices).decode()
