@@ -26,7 +26,8 @@ from vhost_brick_plugin import codec, errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import main as cli
 from vhost_brick_plugin.cli.graph import to_dot
-from vhost_brick_plugin.libvirt import document, xml
+from vhost_brick_plugin.libvirt import document, metadata, xml
+from vhost_brick_plugin.libvirt.metadata import HookPort
 from vhost_brick_plugin.libvirt.xml import Interface
 from vhost_brick_plugin.model import (
     CLOSED,
@@ -38,6 +39,7 @@ from vhost_brick_plugin.model import (
     Tunnel,
     Uplink,
     UplinkKind,
+    default_mac,
 )
 from vhost_brick_plugin.report import (
     Fault,
@@ -689,21 +691,36 @@ def test_interface_xml_refuses_bad_words(ports: StubDaemon, run: Run, words: lis
     assert run("domain", "interface-xml", "p1", *words).status == 2
 
 
-def test_define_dry_run_prints_the_document(ports: StubDaemon, run: Run, tmp_path: Path) -> None:
+def test_define_dry_run_prints_what_it_would_change(
+    ports: StubDaemon, run: Run, tmp_path: Path
+) -> None:
     file = tmp_path / "vm.xml"
     file.write_text(DOMAIN)
     done = run("domain", "define", str(file), "--port", "p1", "--port", "p2", "--dry-run")
     assert done.status == 0, done.err
-    first, second = document.interfaces(done.out)
-    assert (first.path, second.path, second.reconnect_s) == ("/run/s/p1", "/run/s/p2", 1)
-    assert document.take(document.take(done.out, first.path), second.path) == DOMAIN
+    assert done.out.splitlines()[:2] == [
+        f"--- {file} (as it is)",
+        f"+++ {file} (as it is, changed)",
+    ]
+    added = diff_lines(done.out, "+")
+    assert [line.strip() for line in added if "<source" in line] == [
+        '<source type="unix" path="/run/s/p1" mode="server"/>',
+        '<source type="unix" path="/run/s/p2" mode="client">',
+    ]
+    assert diff_lines(done.out, "-") == []
     assert file.read_text() == DOMAIN
+
+
+def diff_lines(diff: str, sign: str) -> list[str]:
+    """Return the lines that a unified diff adds or removes."""
+    lines = diff.splitlines()[2:]
+    return [line[1:] for line in lines if line.startswith(sign)]
 
 
 def test_define_reads_stdin(ports: StubDaemon, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(DOMAIN))
     done = run("domain", "define", "-", "--port", "p1", "--dry-run")
-    assert len(document.interfaces(done.out)) == 1
+    assert any("/run/s/p1" in line for line in diff_lines(done.out, "+"))
 
 
 def test_define_warns_on_stderr(ports: StubDaemon, run: Run, tmp_path: Path) -> None:
@@ -804,3 +821,170 @@ def test_check_fails_where_interface_and_port_differ(
         ("port_missing", "fail"),
     ]
     assert all(row["fix"] for row in done.json if row["result"] != "ok")
+
+
+# -- domains with ports of their own -----------------------------------------
+
+CONNECT = ("--connect", "test:///default")
+UUID = "3f52f167-5203-48bc-ad31-634fea076069"
+OWN = HookPort(name="web", network="blue", socket_path="/run/s/web")
+
+
+@pytest.fixture
+def hook_daemon(daemon: StubDaemon) -> StubDaemon:
+    """A daemon with a network blue and no ports, that tells its configuration."""
+    daemon.answers |= {
+        methods.ConfigDump: methods.ConfigResult(
+            options={
+                "vhost.default_mode": "server",
+                "vhost.socket_dir": "/run/s",
+                "vhost.max_queues": "4",
+            },
+            files=(),
+        ),
+        methods.NetworkListCall: methods.NetworkList(networks=(network_status("blue"),)),
+        methods.PortListCall: methods.PortList(ports=()),
+        methods.PortShow: errors.PortNotFound("there is no such port"),
+        methods.PortRemove: methods.Done(existed=True),
+    }
+    return daemon
+
+
+def test_define_of_a_domain_with_its_own_port(
+    hook_daemon: StubDaemon, run: Run, tmp_path: Path, libvirt_domain: Callable[[str], Any]
+) -> None:
+    (tmp_path / "vm.xml").write_text(DOMAIN)
+    words = ("--port", "web", "--network", "blue", "--queues", "2")
+    done = run("domain", "define", str(tmp_path / "vm.xml"), *words, *CONNECT)
+    assert done.status == 0, done.err
+    text = libvirt_domain.__self__.lookupByName("vm").XMLDesc(0)  # type: ignore[attr-defined]
+    assert metadata.read(text) == (OWN,)
+    (interface,) = document.interfaces(text)
+    assert (interface.mode, interface.path, interface.queues) == (Mode.SERVER, "/run/s/web", 2)
+    assert (interface.mac, interface.reconnect_s) == (default_mac("web"), 1)
+    assert not hook_daemon.calls_of(methods.PortEnsure), "that is for the hook"
+
+    check = run("domain", "check", "vm", *CONNECT, "-f", "json")
+    found = {row["check"]: (row["result"], row["finding"]) for row in check.json}
+    assert found["hook"] == ("ok", "port web is made when the domain starts")
+    assert found["hook_missing"][0] == "warn"
+    assert check.status == 0
+
+
+def test_define_keeps_the_mac_of_an_interface_that_is_there(
+    hook_daemon: StubDaemon, run: Run, tmp_path: Path
+) -> None:
+    there = Interface(mode=Mode.SERVER, path="/run/s/web", mac="52:54:00:00:00:77", reconnect_s=1)
+    (tmp_path / "vm.xml").write_text(document.put(DOMAIN, there))
+    words = ("--port", "web", "--network", "blue", "--dry-run")
+    done = run("domain", "define", str(tmp_path / "vm.xml"), *words)
+    assert [line.strip() for line in diff_lines(done.out, "+")][1:3] == [
+        '<vhost-brick:ports xmlns:vhost-brick="urn:vhost-brick:domain:1">',
+        '<vhost-brick:port name="web" network="blue" socket="/run/s/web"/>',
+    ]
+    assert diff_lines(done.out, "-") == []
+
+
+def test_define_refuses_more_queues_than_the_daemon_offers(
+    hook_daemon: StubDaemon, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "vm.xml").write_text(DOMAIN)
+    words = ("--port", "web", "--network", "blue", "--queues", "5")
+    done = run("domain", "define", str(tmp_path / "vm.xml"), *words, *CONNECT)
+    assert (done.status, done.out) == (1, "")
+    assert "offers 4 queue pairs, 5 asked for" in done.err
+
+
+def test_a_mode_without_a_network_is_refused(hook_daemon: StubDaemon, run: Run) -> None:
+    done = run("domain", "attach", "vm", "web", "--mode", "client", *CONNECT)
+    assert done.status == 1
+    assert "--network" in done.err
+
+
+def test_attach_and_detach_of_a_domain_s_own_port(
+    hook_daemon: StubDaemon, run: Run, libvirt_domain: Callable[[str], Any]
+) -> None:
+    domain = libvirt_domain(DOMAIN)
+    words = ("domain", "attach", "vm", "web", "--network", "blue", "--mode", "client", *CONNECT)
+    before = domain.XMLDesc(0)
+    planned = run(*words, "--dry-run")
+    assert (planned.status, domain.XMLDesc(0)) == (0, before)
+    assert planned.out.startswith("--- vm (stored)\n+++ vm (stored, changed)\n")
+    assert run(*words).status == 0
+    assert metadata.read(domain.XMLDesc(0)) == (OWN,)
+    assert document.interfaces(domain.XMLDesc(0))[0].mode is Mode.CLIENT
+
+    attached = domain.XMLDesc(0)
+    detach = ("domain", "detach", "vm", "web", *CONNECT)
+    planned = run(*detach, "--dry-run")
+    assert (planned.status, domain.XMLDesc(0)) == (0, attached)
+    assert any("<vhost-brick:port " in line for line in diff_lines(planned.out, "-"))
+    assert run(*detach).status == 0
+    assert domain.XMLDesc(0) == before
+    assert not hook_daemon.calls_of(methods.PortEnsure)
+    assert not hook_daemon.calls_of(methods.PortRemove)
+
+
+@pytest.mark.parametrize(
+    ("text", "network", "present", "check"),
+    [
+        (metadata.put(DOMAIN, OWN), "blue", (), "hook_interface"),
+        (metadata.put(DOMAIN, OWN), "red", (), "hook_network"),
+        (metadata.put(DOMAIN, OWN), "blue", (port_status("web"),), "hook_owner"),
+    ],
+)
+def test_check_finds_what_the_hook_would_stumble_over(
+    hook_daemon: StubDaemon,
+    run: Run,
+    libvirt_domain: Callable[[str], Any],
+    text: str,
+    network: str,
+    present: tuple[methods.PortStatus, ...],
+    check: str,
+) -> None:
+    libvirt_domain(text)
+    hook_daemon.answers[methods.NetworkListCall] = methods.NetworkList(
+        networks=(network_status(network),)
+    )
+    hook_daemon.answers[methods.PortListCall] = methods.PortList(ports=present)
+    done = run("domain", "check", "vm", *CONNECT, "-f", "json")
+    (found,) = [row for row in done.json if row["check"] == check]
+    assert found["result"] != "ok"
+    assert "web" in found["finding"]
+    assert found["fix"].startswith("vhost-brick ")
+
+
+def owned_status(id: str, uuid: str) -> methods.PortStatus:
+    owner = {"made_by": "vhost-brick-hook", "instance_uuid": uuid, "instance_name": f"vm-{id}"}
+    return port_status(id, metadata=owner)
+
+
+def test_reconcile_removes_the_ports_of_domains_that_are_gone(
+    hook_daemon: StubDaemon, run: Run, libvirt_domain: Callable[[str], Any]
+) -> None:
+    libvirt_domain(DOMAIN.replace("<memory>", f"<uuid>{UUID}</uuid><memory>"))
+    (running,) = libvirt_domain.__self__.listAllDomains(1)  # type: ignore[attr-defined]
+    ports = (
+        owned_status("gone", UUID.replace("3f", "40")),
+        owned_status("kept", running.UUIDString()),
+        port_status("mine", metadata={"instance_uuid": UUID}),
+        owned_status("off", UUID),
+    )
+    hook_daemon.answers[methods.PortListCall] = methods.PortList(ports=ports)
+    planned = run("domain", "reconcile", "--dry-run", *CONNECT)
+    assert planned.out == (
+        "would remove port gone of domain vm-gone\nwould remove port off of domain vm-off\n"
+    )
+    assert not hook_daemon.calls_of(methods.PortRemove)
+    done = run("domain", "reconcile", *CONNECT)
+    assert (done.status, done.out) == (0, planned.out.replace("would remove", "removed"))
+    assert hook_daemon.calls_of(methods.PortRemove) == [
+        methods.PortRemove(id=status.port.id, metadata=status.port.metadata)
+        for status in (ports[0], ports[3])
+    ]
+
+
+def test_reconcile_without_libvirt_removes_nothing(hook_daemon: StubDaemon, run: Run) -> None:
+    done = run("domain", "reconcile", "--connect", "nonsense:///")
+    assert done.status == 1
+    assert not hook_daemon.calls_of(methods.PortRemove)

@@ -17,11 +17,13 @@ import pytest
 libvirt = pytest.importorskip("libvirt")
 
 from vhost_brick_plugin import errors  # noqa: E402
-from vhost_brick_plugin.libvirt import document, xml  # noqa: E402
-from vhost_brick_plugin.libvirt.domain import Hypervisor  # noqa: E402
+from vhost_brick_plugin.libvirt import document, metadata, xml  # noqa: E402
+from vhost_brick_plugin.libvirt.domain import RUNNING, STORED, Hypervisor  # noqa: E402
+from vhost_brick_plugin.libvirt.metadata import HookPort  # noqa: E402
 from vhost_brick_plugin.libvirt.xml import Interface  # noqa: E402
 from vhost_brick_plugin.model import Mode  # noqa: E402
 
+PORT = HookPort(name="p1", network="blue", socket_path="/run/s/p1")
 INTERFACE = Interface(mode=Mode.CLIENT, path="/run/s/p1", mac="52:54:00:00:00:01")
 UUID = "3f52f167-5203-48bc-ad31-634fea076069"
 SHARED = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
@@ -130,12 +132,12 @@ def test_define_of_a_name_with_another_uuid_says_what_to_do(hypervisor: Hypervis
 def test_attach_and_detach_change_the_definition_once(hypervisor: Hypervisor) -> None:
     hypervisor.define(domain_xml())
     before = hypervisor.document("vm")
-    assert hypervisor.attach("vm", INTERFACE, live=None, config=None) is True
+    assert hypervisor.attach("vm", INTERFACE, live=None, config=None)
     assert document.interfaces(hypervisor.document("vm")) == (INTERFACE,)
-    assert hypervisor.attach("vm", INTERFACE, live=None, config=True) is False
-    assert hypervisor.detach("vm", INTERFACE.path, live=None, config=None) is True
+    assert not hypervisor.attach("vm", INTERFACE, live=None, config=True)
+    assert hypervisor.detach("vm", INTERFACE.path, live=None, config=None)
     assert hypervisor.document("vm") == before
-    assert hypervisor.detach("vm", INTERFACE.path, live=None, config=True) is False
+    assert not hypervisor.detach("vm", INTERFACE.path, live=None, config=True)
 
 
 def test_attach_to_the_definition_checks_memory(hypervisor: Hypervisor) -> None:
@@ -163,6 +165,7 @@ def test_config_is_refused_for_a_transient_domain(hypervisor: Hypervisor) -> Non
 class RunningDomain:
     """A running, persistent domain, as far as we look at one.
 
+    :ivar told: our metadata of the running domain, as it was set.
     :ivar releases: whether the guest lets go of a device.
     """
 
@@ -170,6 +173,7 @@ class RunningDomain:
         self.live = text
         self.stored = text
         self.flags: list[int] = []
+        self.told: list[str | None] = []
         self.releases = True
 
     def name(self) -> str:
@@ -187,6 +191,12 @@ class RunningDomain:
     def attachDeviceFlags(self, text: str, flags: int) -> None:
         self.flags.append(flags)
         self.live = document.put(self.live, xml.read(xml.parse(text)))
+
+    def setMetadata(self, kind: int, text: str | None, key: str, uri: str, flags: int) -> None:
+        assert kind == libvirt.VIR_DOMAIN_METADATA_ELEMENT
+        assert (key, uri) == (metadata.PREFIX, metadata.NAMESPACE)
+        assert flags == libvirt.VIR_DOMAIN_AFFECT_LIVE
+        self.told.append(text)
 
     def detachDeviceFlags(self, text: str, flags: int) -> None:
         self.flags.append(flags)
@@ -242,7 +252,7 @@ def connect(domain: RunningDomain, **kwargs: Any) -> Hypervisor:
 def test_attach_changes_what_was_asked_for(
     running: RunningDomain, live: bool | None, config: bool | None, in_live: bool, in_stored: bool
 ) -> None:
-    assert connect(running).attach("vm", INTERFACE, live=live, config=config) is True
+    assert connect(running).attach("vm", INTERFACE, live=live, config=config)
     assert bool(document.interfaces(running.live)) is in_live
     assert bool(document.interfaces(running.stored)) is in_stored
     assert running.flags == [libvirt.VIR_DOMAIN_AFFECT_LIVE] * in_live
@@ -251,7 +261,7 @@ def test_attach_changes_what_was_asked_for(
 def test_attach_twice_attaches_once(running: RunningDomain) -> None:
     hypervisor = connect(running)
     hypervisor.attach("vm", INTERFACE, live=None, config=None)
-    assert hypervisor.attach("vm", INTERFACE, live=None, config=None) is False
+    assert not hypervisor.attach("vm", INTERFACE, live=None, config=None)
     assert len(running.flags) == 1
 
 
@@ -301,10 +311,10 @@ WITH_ADDRESS = document.put(domain_xml(kind="kvm"), INTERFACE).replace(
 
 def test_detach_takes_the_whole_device_away() -> None:
     running = RunningDomain(WITH_ADDRESS)
-    assert connect(running).detach("vm", INTERFACE.path, live=None, config=None) is True
+    assert connect(running).detach("vm", INTERFACE.path, live=None, config=None)
     assert document.interfaces(running.live) == ()
     assert document.interfaces(running.stored) == ()
-    assert connect(running).detach("vm", INTERFACE.path, live=None, config=None) is False
+    assert not connect(running).detach("vm", INTERFACE.path, live=None, config=None)
 
 
 def test_a_guest_that_does_not_let_go_is_an_error_and_the_definition_stays() -> None:
@@ -323,4 +333,60 @@ def test_detach_waits_for_the_guest(monkeypatch: pytest.MonkeyPatch) -> None:
         running.live = document.take(running.live, INTERFACE.path)
 
     monkeypatch.setattr("vhost_brick_plugin.libvirt.domain.time.sleep", let_go)
-    assert connect(running).detach("vm", INTERFACE.path, live=True, config=None) is True
+    assert connect(running).detach("vm", INTERFACE.path, live=True, config=None)
+
+
+# -- ports that come and go with the domain ----------------------------------
+
+
+def test_attach_tells_the_hook_of_both(running: RunningDomain) -> None:
+    connect(running).attach("vm", INTERFACE, live=None, config=None, port=PORT)
+    assert running.told == [metadata.element(running.stored)]
+    assert metadata.read(running.stored) == (PORT,)
+
+
+def test_detach_has_the_hook_forget_both() -> None:
+    running = RunningDomain(metadata.put(WITH_ADDRESS, PORT))
+    (live, stored) = connect(running).detach("vm", INTERFACE.path, live=None, config=None)
+    assert running.told == [None]
+    assert metadata.read(running.stored) == ()
+    assert [
+        (c.which, metadata.read(c.before), metadata.read(c.after)) for c in (live, stored)
+    ] == [
+        (RUNNING, (PORT,), ()),
+        (STORED, (PORT,), ()),
+    ]
+
+
+def test_a_port_of_nobodys_is_not_told_to_the_hook(running: RunningDomain) -> None:
+    connect(running).attach("vm", INTERFACE, live=None, config=None)
+    assert running.told == []
+
+
+def test_a_dry_run_says_the_same_and_does_nothing() -> None:
+    running = RunningDomain(domain_xml(kind="kvm"))
+    planned = connect(running).attach(
+        "vm", INTERFACE, live=None, config=None, port=PORT, dry_run=True
+    )
+    assert (running.live, running.stored) == (domain_xml(kind="kvm"),) * 2
+    done = connect(running).attach("vm", INTERFACE, live=None, config=None, port=PORT)
+    assert planned == done
+    assert [change.which for change in planned] == [RUNNING, STORED]
+
+    running = RunningDomain(WITH_ADDRESS)
+    planned = connect(running).detach("vm", INTERFACE.path, live=None, config=None, dry_run=True)
+    assert (running.live, running.stored, running.flags) == (WITH_ADDRESS, WITH_ADDRESS, [])
+    assert [document.interfaces(change.after) for change in planned] == [(), ()]
+
+
+def test_a_dry_run_refuses_what_would_be_refused() -> None:
+    running = RunningDomain(domain_xml(kind="kvm", memory=""))
+    with pytest.raises(errors.SharedMemoryMissing):
+        connect(running).attach("vm", INTERFACE, live=True, config=None, dry_run=True)
+
+
+def test_domains_that_run_are_known_by_their_uuid(hypervisor: Hypervisor) -> None:
+    domain = hypervisor._connection.defineXML(domain_xml())
+    assert UUID not in hypervisor.running()
+    domain.create()
+    assert UUID in hypervisor.running()

@@ -4,17 +4,55 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from typing import Any, TextIO
+import contextlib
+import difflib
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TextIO
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import base
+from vhost_brick_plugin.cli import domain_options as options
 from vhost_brick_plugin.cli.findings import FindingsLister
 from vhost_brick_plugin.finding import Finding, Level
-from vhost_brick_plugin.libvirt import checks, document, ports, xml
-from vhost_brick_plugin.libvirt.domain import DETACH_TIMEOUT_S, Hypervisor
+from vhost_brick_plugin.libvirt import checks, document, hook_checks, metadata, owned, ports, xml
+from vhost_brick_plugin.libvirt.domain import DETACH_TIMEOUT_S, RUNNING, Change, Hypervisor
+from vhost_brick_plugin.libvirt.metadata import HookPort
 from vhost_brick_plugin.libvirt.xml import Interface
+
+HOOK_PATH: Final = "/etc/libvirt/hooks/qemu.d/vhost-brick"
+
+
+class Command(base.Command):
+    """A command that puts ports into domains."""
+
+    def fit(self, name: str, parsed_args: argparse.Namespace) -> tuple[Interface, HookPort | None]:
+        """Return the interface for port *name*, and what the hook has to know of it.
+
+        The port exists, or is the domain's, whom the options give it to.
+        """
+        tuning = options.tuning(parsed_args)
+        if parsed_args.network is None:
+            if parsed_args.mode is not None:
+                raise errors.InvalidParams(
+                    "--mode is for ports that come and go with the domain",
+                    hint="Name their network with --network, or leave it out.",
+                )
+            status = self.client.call(methods.PortShow(id=name))
+            return ports.interface_for(status, **tuning), None
+        config = self.client.call(methods.ConfigDump())
+        port = ports.planned(name, parsed_args.network, parsed_args.mode, config)
+        hook = HookPort(name=name, network=port.network, socket_path=port.socket_path)
+        return ports.interface_of(port, **tuning), hook
+
+    def show_changes(self, name: str, changes: Iterable[Change]) -> None:
+        """Print what would change."""
+        for change in changes:
+            before, after = change.before.splitlines(), change.after.splitlines()
+            titles = f"{name} ({change.which})", f"{name} ({change.which}, changed)"
+            for line in difflib.unified_diff(before, after, *titles, lineterm=""):
+                print(line, file=self.app.stdout)
 
 
 class InterfaceXml(base.Command):
@@ -23,17 +61,17 @@ class InterfaceXml(base.Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("port", metavar="PORT", help="the port's name")
-        _add_tuning(parser)
-        _add_device_options(parser)
+        options.add_tuning(parser)
+        options.add_device_options(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         status = self.client.call(methods.PortShow(id=parsed_args.port))
-        interface = ports.interface_for(status, **_tuning(parsed_args))
+        interface = ports.interface_for(status, **options.tuning(parsed_args))
         print(xml.to_text(xml.build(interface)), file=self.app.stdout)
 
 
-class Define(base.Command):
+class Define(Command):
     """Put the interfaces of ports into a domain document and define the domain.
 
     An interface that is there already is brought up to date and keeps its PCI
@@ -51,22 +89,24 @@ class Define(base.Command):
             required=True,
             help="a port the domain shall have; repeat for more",
         )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="print the document and define nothing"
-        )
-        _add_tuning(parser)
-        _add_connect(parser)
+        options.add_dry_run(parser)
+        options.add_hook(parser)
+        options.add_tuning(parser)
+        options.add_connect(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        text = _read(parsed_args.file, self.app.stdin)
-        for port in parsed_args.ports:
-            status = self.client.call(methods.PortShow(id=port))
-            text = document.put(text, ports.interface_for(status, **_tuning(parsed_args)))
+        before = text = _read(parsed_args.file, self.app.stdin)
+        for name in parsed_args.ports:
+            interface, hook = self.fit(name, parsed_args)
+            if hook is not None:
+                interface = ports.keep_mac(text, interface)
+                text = metadata.put(text, hook)
+            text = document.put(text, interface)
         checks.check_shared_memory(text)
         if parsed_args.dry_run:
             self._advise(text, None)
-            self.app.stdout.write(text)
+            self.show_changes(parsed_args.file, [Change("as it is", before, text)])
             return
         with Hypervisor(parsed_args.connect) as hypervisor:
             self._advise(text, hypervisor.qemu_version())
@@ -81,7 +121,7 @@ class Define(base.Command):
             self.tell(f"hint: {finding.fix}")
 
 
-class Attach(base.Command):
+class Attach(Command):
     """Give a domain the interface of a port.
 
     Without --live and --config, both are done as far as the domain has a
@@ -92,36 +132,67 @@ class Attach(base.Command):
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("domain", metavar="DOMAIN", help="the domain's name")
         parser.add_argument("port", metavar="PORT", help="the port's name")
-        _add_targets(parser)
+        options.add_targets(parser)
         parser.add_argument(
             "--force",
             action="store_true",
             help="attach live even where QEMU may crash of it, or will not reconnect",
         )
-        _add_tuning(parser)
-        _add_device_options(parser)
-        _add_connect(parser)
+        options.add_dry_run(parser)
+        options.add_hook(parser)
+        options.add_tuning(parser)
+        options.add_device_options(parser)
+        options.add_connect(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         # A QEMU that attaches to a socket nobody serves stops answering libvirt.  That the
         # daemon answers here is as near as one can come to knowing that it will not.
-        status = self.client.call(methods.PortShow(id=parsed_args.port))
-        interface = ports.interface_for(status, **_tuning(parsed_args))
+        interface, hook = self.fit(parsed_args.port, parsed_args)
         with Hypervisor(parsed_args.connect) as hypervisor:
-            changed = hypervisor.attach(
-                parsed_args.domain,
-                interface,
-                live=parsed_args.live,
-                config=parsed_args.config,
-                force=parsed_args.force,
-            )
-        if not changed:
+            if hook is not None:
+                interface = ports.keep_mac(hypervisor.stored(parsed_args.domain), interface)
+            with self._made(hypervisor, parsed_args, interface, hook):
+                changes = hypervisor.attach(
+                    parsed_args.domain,
+                    interface,
+                    live=parsed_args.live,
+                    config=parsed_args.config,
+                    force=parsed_args.force,
+                    port=hook,
+                    dry_run=parsed_args.dry_run,
+                )
+        if not changes:
             self.tell(f"domain {parsed_args.domain} has port {parsed_args.port} already")
+        elif parsed_args.dry_run:
+            self.show_changes(parsed_args.domain, changes)
+
+    @contextlib.contextmanager
+    def _made(
+        self,
+        hypervisor: Hypervisor,
+        parsed_args: argparse.Namespace,
+        interface: Interface,
+        hook: HookPort | None,
+    ) -> Iterator[None]:
+        """Have a running domain's own port made, and not left behind if it cannot be attached."""
+        name = parsed_args.domain
+        live, _ = hypervisor.targets(name, parsed_args.live, parsed_args.config)
+        if hook is None or not live or parsed_args.dry_run:
+            yield
+            return
+        domain = owned.Domain.of(hypervisor.document(name))
+        is_new = owned.make(self.client.call, domain, hook, interface)
+        try:
+            yield
+        except errors.VhostBrickError:
+            if is_new:
+                owned.remove(self.client.call, domain, hook.name)
+            raise
 
 
-class Detach(base.Command):
-    """Take the interface of a port from a domain; the port stays.
+class Detach(Command):
+    """Take the interface of a port from a domain; the port stays, unless it is the domain's.
 
     Without --live and --config, both are done as far as the domain has a
     running guest and a stored definition.
@@ -142,24 +213,76 @@ class Detach(base.Command):
             default=DETACH_TIMEOUT_S,
             help="how long the guest may take to let go of it (default: %(default)g)",
         )
-        _add_targets(parser)
-        _add_connect(parser)
+        options.add_targets(parser)
+        options.add_dry_run(parser)
+        options.add_connect(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        path = parsed_args.port
-        if not path.startswith("/"):
-            path = self.client.call(methods.PortShow(id=path)).port.socket_path
         with Hypervisor(parsed_args.connect) as hypervisor:
-            changed = hypervisor.detach(
+            path = self._path(hypervisor, parsed_args)
+            changes = hypervisor.detach(
                 parsed_args.domain,
                 path,
                 live=parsed_args.live,
                 config=parsed_args.config,
                 timeout=parsed_args.wait,
+                dry_run=parsed_args.dry_run,
             )
-        if not changed:
+        if not changes:
             self.tell(f"domain {parsed_args.domain} has no interface on {path}")
+        elif parsed_args.dry_run:
+            self.show_changes(parsed_args.domain, changes)
+        else:
+            self._remove_owned(path, changes)
+
+    def _path(self, hypervisor: Hypervisor, parsed_args: argparse.Namespace) -> str:
+        """Return the socket of the port: the domain knows those of its own ports."""
+        name: str = parsed_args.port
+        if name.startswith("/"):
+            return name
+        for text in (
+            hypervisor.document(parsed_args.domain),
+            hypervisor.stored(parsed_args.domain),
+        ):
+            for port in metadata.read(text):
+                if port.name == name:
+                    return port.socket_path
+        return self.client.call(methods.PortShow(id=name)).port.socket_path
+
+    def _remove_owned(self, path: str, changes: Iterable[Change]) -> None:
+        """Remove the port at *path* if it was the domain's and the guest has lost it."""
+        for change in changes:
+            for port in metadata.read(change.before) if change.which == RUNNING else ():
+                if port.socket_path == path:
+                    owned.remove(self.client.call, owned.Domain.of(change.before), port.name)
+
+
+class Reconcile(base.Command):
+    """Remove the ports of domains that are gone.
+
+    Of those that came with a domain and did not go with it: the host lost power, or
+    vhost-brickd was away. Ports that somebody made by hand, or Nova, are left alone.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--dry-run", action="store_true", help="remove nothing, and print what would go"
+        )
+        options.add_connect(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        # In this order: a domain that starts meanwhile runs, or has marked its ports anew.
+        found = self.client.call(methods.PortListCall()).ports
+        with Hypervisor(parsed_args.connect) as hypervisor:
+            running = hypervisor.running()
+        for status, removal in owned.left_over(found, running):
+            if parsed_args.dry_run or self.client.call(removal).existed:
+                domain = status.port.metadata.get(owned.DOMAIN_NAME)
+                verb = "would remove" if parsed_args.dry_run else "removed"
+                print(f"{verb} port {status.port.id} of domain {domain}", file=self.app.stdout)
 
 
 class Check(FindingsLister):
@@ -168,123 +291,53 @@ class Check(FindingsLister):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("domain", metavar="DOMAIN", help="the domain's name")
-        _add_connect(parser)
+        options.add_connect(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         with Hypervisor(parsed_args.connect) as hypervisor:
             text = hypervisor.document(parsed_args.domain)
             version = hypervisor.qemu_version()
+            runs, _ = hypervisor.targets(parsed_args.domain, None, None)
         served = self.client.call(methods.PortListCall()).ports
-        return self.show(_findings(text, version, {s.port.socket_path: s for s in served}))
+        return self.show(
+            (
+                checks.shared_memory(text),
+                *checks.advise(text, version),
+                *self._about_hook(text, served, runs),
+                *_about_interfaces(text, served, runs),
+            )
+        )
+
+    def _about_hook(
+        self, text: str, served: Iterable[methods.PortStatus], runs: bool
+    ) -> Iterator[Finding]:
+        if metadata.read(text):
+            networks = self.client.call(methods.NetworkListCall()).networks
+            yield from hook_checks.look(
+                text,
+                ports={status.port.id: status for status in served},
+                networks={status.network.name for status in networks},
+                runs=runs,
+                hook=HOOK_PATH if os.access(HOOK_PATH, os.X_OK) else None,
+            )
 
 
-def _findings(
-    text: str, version: tuple[int, int] | None, served: dict[str, methods.PortStatus]
+def _about_interfaces(
+    text: str, served: Iterable[methods.PortStatus], runs: bool
 ) -> Iterator[Finding]:
-    yield checks.shared_memory(text)
-    yield from checks.advise(text, version)
+    by_path = {status.port.socket_path: status for status in served}
+    to_come = set() if runs else {port.socket_path for port in metadata.read(text)}
     for interface in document.interfaces(text):
-        found = checks.compare(interface, served.get(interface.path))
-        yield from found or [_fits(interface, served[interface.path])]
+        status = by_path.get(interface.path)
+        if status is not None or interface.path not in to_come:
+            found = checks.compare(interface, status)
+            yield from found or [_fits(interface, by_path[interface.path])]
 
 
 def _fits(interface: Interface, status: methods.PortStatus) -> Finding:
     text = f"{interface.path} fits port {status.port.id}, which is {status.state}"
     return Finding(check="port", level=Level.OK, text=text)
-
-
-# -- options -----------------------------------------------------------------
-
-
-def _add_connect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--connect", metavar="URI", help="libvirt daemon (default: as virsh would take)"
-    )
-
-
-def _add_targets(parser: argparse.ArgumentParser) -> None:
-    # None, not False, where an option is not given: then the domain decides.
-    for name, what in (("live", "the running guest"), ("config", "the stored definition")):
-        parser.add_argument(f"--{name}", action="store_true", default=None, help=f"change {what}")
-
-
-def _add_tuning(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("tuning of the interface")
-    group.add_argument("--queues", type=int, metavar="N", help="queue pairs")
-    for name in ("rx", "tx"):
-        group.add_argument(
-            f"--{name}-queue-size", type=int, metavar="N", help="descriptors: 256, 512 or 1024"
-        )
-    group.add_argument(
-        "--reconnect",
-        type=int,
-        metavar="SECONDS",
-        help="between QEMU's tries, where QEMU is the client; 0: never "
-        f"(default: {ports.DEFAULT_RECONNECT_S})",
-    )
-    group.add_argument(
-        "--packed",
-        type=_on_off,
-        metavar="on|off",
-        help="packed rings; they do not survive a restart of vhost-brickd",
-    )
-    group.add_argument("--event-idx", type=_on_off, metavar="on|off")
-    group.add_argument(
-        "--offload",
-        type=_offload,
-        metavar="SIDE.NAME=on|off",
-        action="append",
-        default=[],
-        help=f"SIDE host: {', '.join(xml.HOST_OFFLOADS)}; guest: {', '.join(xml.GUEST_OFFLOADS)}; "
-        "repeat for more",
-    )
-
-
-def _add_device_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("device")
-    group.add_argument("--alias", help=f"libvirt's name of the device: {xml.USER_ALIAS}...")
-    group.add_argument("--boot-order", type=int, metavar="N")
-    group.add_argument("--link", choices=("up", "down"), help="state of the guest's link")
-    group.add_argument(
-        "--teaming", action="store_true", help="it is the lasting half of a team with a hostdev"
-    )
-
-
-def _tuning(parsed_args: argparse.Namespace) -> dict[str, Any]:
-    """Return the keyword arguments of ports.interface_for that the options say."""
-    link = getattr(parsed_args, "link", None)
-    flags = parsed_args.offload
-    return {
-        "queues": parsed_args.queues,
-        "rx_queue_size": parsed_args.rx_queue_size,
-        "tx_queue_size": parsed_args.tx_queue_size,
-        "reconnect_s": parsed_args.reconnect,
-        "packed": parsed_args.packed,
-        "event_idx": parsed_args.event_idx,
-        "host": {name: on for side, name, on in flags if side == "host"},
-        "guest": {name: on for side, name, on in flags if side == "guest"},
-        "alias": getattr(parsed_args, "alias", None),
-        "boot_order": getattr(parsed_args, "boot_order", None),
-        "link_up": None if link is None else link == "up",
-        "teaming": getattr(parsed_args, "teaming", False) or None,
-    }
-
-
-def _on_off(text: str) -> bool:
-    if text not in ("on", "off"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither 'on' nor 'off'")
-    return text == "on"
-
-
-def _offload(text: str) -> tuple[str, str, bool]:
-    what, value = base.pair(text)
-    side, _, name = what.partition(".")
-    if side not in ("host", "guest"):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not of the form SIDE.NAME=on, SIDE host or guest"
-        )
-    return side, name, _on_off(value)
 
 
 def _read(path: str, stdin: TextIO) -> str:

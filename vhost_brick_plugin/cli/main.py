@@ -29,6 +29,7 @@ COMMANDS = {
     "domain define": "domain:Define",
     "domain detach": "domain:Detach",
     "domain interface-xml": "domain:InterfaceXml",
+    "domain reconcile": "domain:Reconcile",
     "graph": "graph:Graph",
     "handover": "handover:Handover",
     "network create": "network:Create",

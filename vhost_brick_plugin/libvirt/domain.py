@@ -12,20 +12,37 @@ callers make sure first that vhost-brickd serves the port.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.libvirt import checks, document, xml
+from vhost_brick_plugin.libvirt import checks, document, metadata, xml
+from vhost_brick_plugin.libvirt.metadata import HookPort
 from vhost_brick_plugin.libvirt.xml import Interface
 from vhost_brick_plugin.model import Mode
 
 DETACH_TIMEOUT_S = 20.0
 """How long a guest may take to let go of an interface; Nova allows it as much."""
 
+RUNNING, STORED = "running", "stored"
+"""The two documents that a domain may have."""
+
 _POLL_S = 0.2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """A change of one of a domain's documents.
+
+    :ivar which: RUNNING or STORED.
+    """
+
+    which: str
+    before: str
+    after: str
 
 
 class Hypervisor:
@@ -75,10 +92,22 @@ class Hypervisor:
         with _wrapped("list the domains"):
             return sorted(domain.name() for domain in self._connection.listAllDomains())
 
+    def running(self) -> frozenset[str]:
+        """Return the UUIDs of the domains that run; one that is about to start counts."""
+        with _wrapped("list the domains"):
+            active = self._connection.listAllDomains(_library().VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+            return frozenset(domain.UUIDString() for domain in active)
+
     def document(self, name: str) -> str:
         """Return the document of a domain: the live one if it runs."""
         with _wrapped(f"read domain {name}"):
             return str(self._domain(name).XMLDesc(0))
+
+    def stored(self, name: str) -> str:
+        """Return the document with which a domain starts the next time."""
+        flags = _library().VIR_DOMAIN_XML_INACTIVE | _library().VIR_DOMAIN_XML_SECURE
+        with _wrapped(f"read domain {name}"):
+            return str(self._domain(name).XMLDesc(flags))
 
     def define(self, text: str) -> str:
         """Define the domain that *text* describes and return its name.
@@ -98,18 +127,26 @@ class Hypervisor:
         live: bool | None,
         config: bool | None,
         force: bool = False,
-    ) -> bool:
-        """Give a domain an interface; return whether anything changed.
+        port: HookPort | None = None,
+        dry_run: bool = False,
+    ) -> tuple[Change, ...]:
+        """Give a domain an interface; return what that changes.
 
         :param live: attach to the running guest; None: if it runs.
         :param config: keep it for the next start; None: if the domain is persistent.
         :param force: attach live even where QEMU may crash of it, or will not reconnect.
+        :param port: what the hook shall know of it; None: nothing, the port is not the domain's.
+        :param dry_run: find out, and change nothing.
         :raises errors.SharedMemoryMissing: the brick could not reach its memory.
         """
-        live, config = self._targets(name, live, config)
+        live, config = self.targets(name, live, config)
+        made: list[Change] = []
         # The live part may fail, the stored part hardly: in this order nothing is half done.
-        changed = self._attach_live(name, interface, force) if live else False
-        return (self._attach_config(name, interface) if config else False) or changed
+        if live:
+            made += self._attach_live(name, interface, port, force, dry_run)
+        if config:
+            made += self._attach_config(name, interface, port, dry_run)
+        return tuple(made)
 
     def detach(
         self,
@@ -119,25 +156,27 @@ class Hypervisor:
         live: bool | None,
         config: bool | None,
         timeout: float = DETACH_TIMEOUT_S,
-    ) -> bool:
-        """Take the interface on socket *path* from a domain; return whether there was one.
+        dry_run: bool = False,
+    ) -> tuple[Change, ...]:
+        """Take the interface on socket *path* from a domain; return what that changes.
+
+        What the hook knows of its port goes as well.
 
         :param live: None: if the domain runs.
         :param config: None: if the domain is persistent.
         :param timeout: seconds the guest has to let go of it.
+        :param dry_run: find out, and change nothing.
         :raises errors.DomainError: also when the guest does not.
         """
-        live, config = self._targets(name, live, config)
-        changed = self._detach_live(name, path, timeout) if live else False
-        return (self._detach_config(name, path) if config else False) or changed
+        live, config = self.targets(name, live, config)
+        made: list[Change] = []
+        if live:
+            made += self._detach_live(name, path, timeout, dry_run)
+        if config:
+            made += self._detach_config(name, path, dry_run)
+        return tuple(made)
 
-    # -- one domain ----------------------------------------------------------
-
-    def _domain(self, name: str) -> Any:
-        with _wrapped(f"find domain {name}"):
-            return self._connection.lookupByName(name)
-
-    def _targets(self, name: str, live: bool | None, config: bool | None) -> tuple[bool, bool]:
+    def targets(self, name: str, live: bool | None, config: bool | None) -> tuple[bool, bool]:
         """Decide what None means for this domain, and refuse what it cannot do."""
         with _wrapped(f"read domain {name}"):
             domain = self._domain(name)
@@ -155,24 +194,45 @@ class Hypervisor:
             return active, persistent
         return bool(live), bool(config)
 
-    def _inactive(self, name: str) -> str:
-        flags = _library().VIR_DOMAIN_XML_INACTIVE | _library().VIR_DOMAIN_XML_SECURE
-        with _wrapped(f"read domain {name}"):
-            return str(self._domain(name).XMLDesc(flags))
+    # -- one domain ----------------------------------------------------------
 
-    def _attach_live(self, name: str, interface: Interface, force: bool) -> bool:
+    def _domain(self, name: str) -> Any:
+        with _wrapped(f"find domain {name}"):
+            return self._connection.lookupByName(name)
+
+    def _attach_live(
+        self, name: str, interface: Interface, port: HookPort | None, force: bool, dry_run: bool
+    ) -> list[Change]:
         before = self.document(name)
         if document.element_at(before, interface.path) is not None:
-            return False
+            return []
         checks.check_shared_memory(before)
+        after = document.put(before, interface)
         if not force:
             _refuse_without_reconnect(name, interface)
-            self._refuse_crash(name, before, document.put(before, interface))
-        with _wrapped(f"attach {interface.path} to domain {name}"):
-            self._domain(name).attachDeviceFlags(
-                xml.to_text(xml.build(interface)), _library().VIR_DOMAIN_AFFECT_LIVE
-            )
-        return True
+            self._refuse_crash(name, before, after)
+        if port is not None:
+            after = metadata.put(after, port)
+        if not dry_run:
+            with _wrapped(f"attach {interface.path} to domain {name}"):
+                self._domain(name).attachDeviceFlags(
+                    xml.to_text(xml.build(interface)), _library().VIR_DOMAIN_AFFECT_LIVE
+                )
+            self._tell_hook(name, before, after)
+        return [Change(RUNNING, before, after)]
+
+    def _tell_hook(self, name: str, before: str, after: str) -> None:
+        """Have our metadata of a running domain as *after* has it."""
+        if metadata.read(before) != metadata.read(after):
+            library = _library()
+            with _wrapped(f"change the metadata of domain {name}"):
+                self._domain(name).setMetadata(
+                    library.VIR_DOMAIN_METADATA_ELEMENT,
+                    metadata.element(after),
+                    metadata.PREFIX,
+                    metadata.NAMESPACE,
+                    library.VIR_DOMAIN_AFFECT_LIVE,
+                )
 
     def _refuse_crash(self, name: str, before: str, after: str) -> None:
         """Refuse what would crash a running guest; before a start it is only a warning."""
@@ -185,23 +245,33 @@ class Hypervisor:
                     hint=f"{finding.fix} If you know that its guest uses no MSI-X: --force.",
                 )
 
-    def _attach_config(self, name: str, interface: Interface) -> bool:
-        before = self._inactive(name)
+    def _attach_config(
+        self, name: str, interface: Interface, port: HookPort | None, dry_run: bool
+    ) -> list[Change]:
+        before = self.stored(name)
         after = document.put(before, interface)
-        if after != before:
+        if port is not None:
+            after = metadata.put(after, port)
+        if after == before:
+            return []
+        if not dry_run:
             self.define(after)
-        return after != before
+        return [Change(STORED, before, after)]
 
-    def _detach_live(self, name: str, path: str, timeout: float) -> bool:
-        element = document.element_at(self.document(name), path)
+    def _detach_live(self, name: str, path: str, timeout: float, dry_run: bool) -> list[Change]:
+        before = self.document(name)
+        element = document.element_at(before, path)
         if element is None:
-            return False
-        with _wrapped(f"detach {path} from domain {name}"):
-            self._domain(name).detachDeviceFlags(
-                xml.to_text(element), _library().VIR_DOMAIN_AFFECT_LIVE
-            )
-        self._wait_gone(name, path, timeout)
-        return True
+            return []
+        after = metadata.take(document.take(before, path), path)
+        if not dry_run:
+            with _wrapped(f"detach {path} from domain {name}"):
+                self._domain(name).detachDeviceFlags(
+                    xml.to_text(element), _library().VIR_DOMAIN_AFFECT_LIVE
+                )
+            self._wait_gone(name, path, timeout)
+            self._tell_hook(name, before, after)
+        return [Change(RUNNING, before, after)]
 
     def _wait_gone(self, name: str, path: str, timeout: float) -> None:
         """Wait for the guest: libvirt returns before it has let go of the interface."""
@@ -215,14 +285,15 @@ class Hypervisor:
                 )
             time.sleep(_POLL_S)
 
-    def _detach_config(self, name: str, path: str) -> bool:
-        before = self._inactive(name)
-        after = document.take(before, path)
+    def _detach_config(self, name: str, path: str, dry_run: bool) -> list[Change]:
+        before = self.stored(name)
+        after = metadata.take(document.take(before, path), path)
         if after == before:
-            return False
-        with _wrapped(f"change domain {name}"):
-            self._connection.defineXMLFlags(after, _library().VIR_DOMAIN_DEFINE_VALIDATE)
-        return True
+            return []
+        if not dry_run:
+            with _wrapped(f"change domain {name}"):
+                self._connection.defineXMLFlags(after, _library().VIR_DOMAIN_DEFINE_VALIDATE)
+        return [Change(STORED, before, after)]
 
 
 # -- libvirt-python ----------------------------------------------------------
