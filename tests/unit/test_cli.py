@@ -27,6 +27,7 @@ from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import main as cli
 from vhost_brick_plugin.cli.graph import to_dot
 from vhost_brick_plugin.libvirt import document, metadata, xml
+from vhost_brick_plugin.libvirt.domain import Change, Hypervisor
 from vhost_brick_plugin.libvirt.metadata import HookPort
 from vhost_brick_plugin.libvirt.xml import Interface
 from vhost_brick_plugin.model import (
@@ -952,6 +953,44 @@ def test_check_finds_what_the_hook_would_stumble_over(
     assert found["result"] != "ok"
     assert "web" in found["finding"]
     assert found["fix"].startswith("vhost-brick ")
+
+
+def test_a_port_that_cannot_be_attached_is_not_left_behind(
+    hook_daemon: StubDaemon, run: Run, libvirt_domain: Callable[[str], Any]
+) -> None:
+    domain = libvirt_domain(DOMAIN)
+    domain.create()
+    hook_daemon.answers[methods.PortEnsure] = lambda call: port_status(
+        call.id, mode=call.mode, socket_path=call.socket_path, mac=call.mac
+    )
+    words = ("--network", "blue", "--mode", "client", "--live")
+    done = run("domain", "attach", "vm", "web", *words, *CONNECT)  # The test driver cannot.
+    domain.destroy()
+    assert done.status == 1
+    assert "cannot attach /run/s/web to domain vm" in done.err
+    (made,) = hook_daemon.calls_of(methods.PortEnsure)
+    (removed,) = hook_daemon.calls_of(methods.PortRemove)
+    assert (made.id, made.network, made.socket_path) == ("web", "blue", "/run/s/web")
+    assert removed.metadata.items() <= made.metadata.items()
+    assert removed.metadata["instance_uuid"] == domain.UUIDString()
+
+
+@pytest.mark.parametrize(("which", "goes"), [("running", True), ("stored", False)])
+def test_detach_removes_a_domain_s_own_port_when_the_guest_has_lost_it(
+    hook_daemon: StubDaemon,
+    run: Run,
+    libvirt_domain: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    which: str,
+    goes: bool,
+) -> None:
+    domain = libvirt_domain(metadata.put(DOMAIN, OWN))
+    change = Change(which, domain.XMLDesc(0), DOMAIN)
+    monkeypatch.setattr(Hypervisor, "detach", lambda *_args, **_options: (change,))
+    assert run("domain", "detach", "vm", "web", *CONNECT).status == 0
+    removed = [(call.id, call.metadata) for call in hook_daemon.calls_of(methods.PortRemove)]
+    owner = {"made_by": "vhost-brick-hook", "instance_uuid": domain.UUIDString()}
+    assert removed == ([("web", owner)] if goes else [])
 
 
 def owned_status(id: str, uuid: str) -> methods.PortStatus:
