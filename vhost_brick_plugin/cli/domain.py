@@ -186,7 +186,8 @@ class Attach(Command):
         try:
             yield
         except errors.VhostBrickError:
-            if is_new:
+            attached = document.element_at(hypervisor.document(name), interface.path) is not None
+            if is_new and not attached:
                 owned.remove(self.client.call, domain, hook.name)
             raise
 
