@@ -168,7 +168,8 @@ class PrivateLibvirt:
     ``libvirt-qemu`` unless told otherwise. ``use_kvm=False`` hides /dev/kvm
     from it. ``dynamic_ownership`` lets libvirtd give the files of a guest to
     that user, as hosts have it. ``hostname`` is what libvirtd takes for the
-    host's name, if not the machine's.
+    host's name, if not the machine's. ``qemu_hooks`` are scripts by their names
+    in ``hooks/qemu.d``.
 
     All that it starts ends with :meth:`stop`, and also when this process
     dies, however it dies.
@@ -183,11 +184,13 @@ class PrivateLibvirt:
         use_kvm: bool = False,
         dynamic_ownership: bool = False,
         hostname: str = "",
+        qemu_hooks: Mapping[str, str] | None = None,
     ) -> None:
         self.work_dir = work_dir.resolve()
         self.use_kvm = use_kvm
         self._dynamic_ownership = dynamic_ownership
         self._hostname = hostname
+        self._qemu_hooks = dict(qemu_hooks or {})
         try:
             self.user = pwd.getpwnam(qemu_user)
             self.group = grp.getgrnam(qemu_group or qemu_user)
@@ -342,6 +345,11 @@ class PrivateLibvirt:
                 stdio_handler="file",
             )
         )
+        for name, script in self._qemu_hooks.items():
+            hook = etc / "hooks/qemu.d" / name
+            hook.parent.mkdir(parents=True, exist_ok=True)
+            hook.write_text(script)
+            hook.chmod(0o755)
         mounts = [
             (self.work_dir / "run", "/run"),
             (etc, "/etc/libvirt"),

@@ -25,6 +25,8 @@ from tools.lab.lab import Guest, GuestImage, Kvm, PrivateLibvirt, Report, build_
 
 CACHE_DIR = Path(os.environ.get("VB_LAB_CACHE", "/var/cache/vb-lab"))
 
+HOOK = Path(__file__).resolve().parents[2] / "etc/libvirt/hooks/qemu.d/vhost-brick"
+
 QEMU_USER = "libvirt-qemu"
 NETWORK = "lab"
 
@@ -74,6 +76,7 @@ class Stand:
     :param dpdk: options of the config file's group, besides the defaults.
     :param standby: have a second daemon that stands by.
     :ivar duo: the two, if so.
+    :param hook: have our hook in libvirt.
     :param wrap: words before the daemon's command, which must exec it.
     :param libvirt: options of :class:`.lab.PrivateLibvirt`.
     """
@@ -85,6 +88,7 @@ class Stand:
         dpdk: dict[str, str] | None = None,
         wrap: Sequence[str] = (),
         standby: bool = False,
+        hook: bool = False,
         **libvirt: Any,
     ) -> None:
         self.host = host
@@ -101,9 +105,16 @@ class Stand:
             (directory / "b").mkdir()
             self._second = Brickd(command, directory / "b")
             self.duo = Duo(self.brickd, self._second, str(self.api_socket))
+        if hook:
+            libvirt["qemu_hooks"] = {HOOK.name: self._hook()}
         self.libvirt = PrivateLibvirt(directory / "vm", use_kvm=host.kvm.usable, **libvirt)
         self._guests: list[Guest] = []
         self._stack = contextlib.ExitStack()
+
+    def _hook(self) -> str:
+        """Return our hook as an operator would have it, but for where things are."""
+        here = f"{program('vhost-brick-hook')} --api-socket {self.api_socket}"
+        return HOOK.read_text().replace("/usr/local/bin/vhost-brick-hook", here)
 
     def _write_config(self, path: Path, dpdk: dict[str, str], standby: bool) -> None:
         parser = configparser.ConfigParser(interpolation=None)
