@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import socket
 import threading
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +78,15 @@ def test_a_call_is_typed_both_ways(short_dir: Path) -> None:
         result = Client(str(short_dir / "api")).port_remove(id="p")
     assert result == methods.Done(existed=True)
     assert seen == [wire.Request(1, "port_remove", {"id": "p"})]
+
+
+@pytest.mark.parametrize("method", methods.METHODS.values(), ids=methods.METHODS.keys())
+def test_what_is_left_out_is_what_null_means(method: type[methods.Method[Any]]) -> None:
+    """So that the client need not send what an older daemon may not know."""
+    hints = typing.get_type_hints(method)
+    for field in dataclasses.fields(method):  # type: ignore[arg-type]
+        if type(None) in typing.get_args(hints[field.name]):
+            assert field.default is None, field.name
 
 
 def test_a_newer_daemon_may_say_more(short_dir: Path) -> None:

@@ -89,7 +89,9 @@ class Client:
                 yield codec.from_json(methods.Event, wire.decode_answer(line), "event", newer=True)
 
     def _send(self, sock: socket.socket, request: methods.Method[Any], deadline: float) -> None:
-        line = wire.encode_request(1, request.name, codec.to_json(request))
+        # What is left open is left out: an older daemon may not know of it yet.
+        params = {name: v for name, v in codec.to_json(request).items() if v is not None}
+        line = wire.encode_request(1, request.name, params)
         try:
             sock.settimeout(self._left(deadline))
             sock.sendall(line)
