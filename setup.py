@@ -13,7 +13,7 @@ import setuptools
 plugin_only = os.environ.get("VHOST_BRICK_PLUGIN_ONLY", "") not in ("", "0")
 
 setuptools.setup(
-    setup_requires=["pbr>=6.0"],
+    setup_requires=["pbr>=5.10"],
     pbr=True,
     cffi_modules=[] if plugin_only else ["native/build_ffi.py:ffibuilder"],
 )

@@ -23,6 +23,9 @@ OS_VIF_GROUP = "os_vif_vhostuser_fp"
 
 RING_SIZES = (256, 512, 1024)
 
+# IntOpt has no choices in the oslo.config of Debian 12.
+_RING_SIZE = types.Integer(choices=RING_SIZES)
+
 _OPTS: dict[str | None, list[cfg.Opt]] = {
     None: [
         cfg.FloatOpt("ram_allocation_ratio"),
@@ -35,8 +38,8 @@ _OPTS: dict[str | None, list[cfg.Opt]] = {
     "libvirt": [
         cfg.StrOpt("virt_type", default="kvm"),
         cfg.IntOpt("file_backed_memory", default=0),
-        cfg.IntOpt("rx_queue_size", choices=RING_SIZES),
-        cfg.IntOpt("tx_queue_size", choices=RING_SIZES),
+        cfg.Opt("rx_queue_size", type=_RING_SIZE),
+        cfg.Opt("tx_queue_size", type=_RING_SIZE),
         cfg.IntOpt("max_queues", min=1),
     ],
     "compute": [cfg.StrOpt("cpu_dedicated_set"), cfg.StrOpt("cpu_shared_set")],
