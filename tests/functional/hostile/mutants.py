@@ -486,7 +486,7 @@ MUTANTS = [
     Mutant(
         "vhost/ring.c",
         "if (unlikely(chain->bytes <= v->header_len))",
-        "if (chain.bytes < v->header_len)",
+        "if (chain->bytes < v->header_len)",
         OUT + "[header_only]",
     ),
     Mutant(
