@@ -666,15 +666,18 @@ MUTANTS = [
     ),
     # -- what is read twice may be two things
     Mutant(
-        "vhost/chain.h",
-        ".at = at, .gpa = gpa, .len = len};",
-        ".at = at, .gpa = gpa,\n\t\t.len = vhost_chain_fetch(&v->desc[head]).len};",
+        "vhost/ring.c",
+        "o->why = receive_one(v, &pieces, &o->chain, fresh[i]);",
+        "pieces.at[o->chain.first].len = vhost_chain_fetch(&v->desc[o->head]).len,\n"
+        "\t\t\to->why = receive_one(v, &pieces, &o->chain, fresh[i]);",
         RACE + "[length]",
     ),
     Mutant(
-        "vhost/chain.h",
-        ".at = at, .gpa = gpa, .len = len};",
-        ".at = at + vhost_chain_fetch(&v->desc[head]).addr - gpa,\n\t\t.gpa = gpa, .len = len};",
+        "vhost/ring.c",
+        "o->why = receive_one(v, &pieces, &o->chain, fresh[i]);",
+        "pieces.at[o->chain.first].at += vhost_chain_fetch(&v->desc[o->head]).addr -\n"
+        "\t\t\t\tpieces.at[o->chain.first].gpa,\n"
+        "\t\t\to->why = receive_one(v, &pieces, &o->chain, fresh[i]);",
         RACE + "[address]",
     ),
     Mutant(
