@@ -18,7 +18,8 @@ from tests.functional.daemon import Daemon
 from tests.functional.exchange import ensure_port, frame, pass_frame
 
 LIMIT_S = 1
-CONFIG = {"daemon": {"watchdog_s": LIMIT_S}}
+CONFIG = {"daemon": {"watchdog_s": LIMIT_S}, "dpdk": {"idle_sleep_us": 0}}
+"""A worker that sleeps is none that hangs: this one never does."""
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="stops a thread of another process")
 
