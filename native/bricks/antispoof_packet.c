@@ -16,6 +16,7 @@
 #include "bricks/antispoof_packet.h"
 
 #include "bricks/mac_table.h"
+#include "core/bytes.h"
 #include "core/loan.h"
 
 #define ETH 14
@@ -80,11 +81,6 @@ struct upper {
 	uint32_t end; /* of the packet, without the frame's padding */
 };
 
-static inline uint16_t load16(const uint8_t *p)
-{
-	return p[0] << 8 | p[1];
-}
-
 static bool all_zero(const uint8_t *p, uint32_t len)
 {
 	uint8_t any = 0;
@@ -118,7 +114,7 @@ static enum vb_drop check_arp(const struct antispoof_rules *rules, const struct 
 /* Receivers go by the port that it is sent to; firewalls by tradition by the other. */
 static bool from_dhcp_server(const uint8_t *udp, uint16_t server, uint16_t client)
 {
-	return load16(udp) == server || load16(udp + 2) == client;
+	return vb_load16(udp) == server || vb_load16(udp + 2) == client;
 }
 
 static enum vb_drop check_ip4(const struct antispoof_rules *rules, const struct frame *f)
@@ -130,19 +126,20 @@ static enum vb_drop check_ip4(const struct antispoof_rules *rules, const struct 
 	if (f->seen < ETH + IP4)
 		return DROP(BAD_HEADER);
 	header = (ip[0] & 0x0f) * 4;
-	total = load16(ip + 2);
+	total = vb_load16(ip + 2);
 	if (ip[0] >> 4 != 4 || header < IP4 || total < header || total > f->size - ETH)
 		return DROP(BAD_HEADER);
 	/* Later fragments, with an offset above 0, have no UDP header. */
-	fragment = load16(ip + 6) & (IP4_MORE_FRAGMENTS | IP4_OFFSET);
+	fragment = vb_load16(ip + 6) & (IP4_MORE_FRAGMENTS | IP4_OFFSET);
 	if (ip[9] == PROTO_UDP && (fragment & IP4_OFFSET) == 0) {
 		if (total < header + UDP)
 			return DROP(BAD_HEADER);
 		udp = ip + header;
 		if (from_dhcp_server(udp, DHCP_SERVER, DHCP_CLIENT))
 			return DROP(ROGUE_DHCP);
-		no_address_yet = load16(udp) == DHCP_CLIENT && load16(udp + 2) == DHCP_SERVER &&
-				 all_zero(ip + 12, 4) && fragment == 0;
+		no_address_yet = vb_load16(udp) == DHCP_CLIENT &&
+				 vb_load16(udp + 2) == DHCP_SERVER && all_zero(ip + 12, 4) &&
+				 fragment == 0;
 	}
 	if (no_address_yet || antispoof_allows(rules, f->mac, ANTISPOOF_IP4, ip + 12))
 		return PASS;
@@ -191,7 +188,7 @@ static bool find_upper(const struct frame *f, struct upper *u)
 		u->direct = false;
 		if (u->protocol != FRAGMENT) {
 			u->at += 8 + h[1] * unit;
-		} else if ((load16(h + 2) & 0xfff8) == 0) {
+		} else if ((vb_load16(h + 2) & 0xfff8) == 0) {
 			u->at += 8;
 		} else {
 			/* A later fragment: its upper layer was in the first. */
@@ -286,7 +283,7 @@ static enum vb_drop check_ip6(const struct antispoof_rules *rules, const struct 
 	if (f->seen < ETH + IP6 || ip[0] >> 4 != 6)
 		return DROP(BAD_HEADER);
 	u.protocol = ip[6];
-	u.end = ETH + IP6 + load16(ip + 4);
+	u.end = ETH + IP6 + vb_load16(ip + 4);
 	if (u.end > f->size || !find_upper(f, &u))
 		return DROP(BAD_HEADER);
 	if (u.protocol == PROTO_ICMP6)
@@ -323,7 +320,7 @@ enum vb_drop antispoof_check(const struct antispoof_rules *rules, const struct r
 	f.mac = vb_mac_load(f.p + 6);
 	if (!antispoof_has_mac(rules, f.mac))
 		return DROP(SPOOFED_MAC);
-	type = load16(f.p + 12);
+	type = vb_load16(f.p + 12);
 	switch (type) {
 	case 0x0800:
 		return check_ip4(rules, &f);

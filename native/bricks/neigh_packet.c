@@ -11,6 +11,8 @@
 #include <rte_ip.h>
 #include <string.h>
 
+#include "core/bytes.h"
+
 #define ETH 14
 #define IP6 40
 #define ARP_LEN 28
@@ -67,7 +69,7 @@ static bool parse_nd(const uint8_t *frame, uint32_t len, struct vb_neigh *n)
 
 	if (len < ETH + IP6 + 24 || ip[6] != 58)
 		return false;
-	payload = ip[4] << 8 | ip[5];
+	payload = vb_load16(ip + 4);
 	/* RFC 4861 section 7.1: the hop limit proves that no router passed it on. */
 	if (payload < 24 || payload > len - ETH - IP6 || ip[7] != 255 || icmp[1] != 0)
 		return false;

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/graph.h"
 #include "core/offload.h"
 
@@ -57,11 +58,9 @@ static inline void store(uint16_t *word, uint16_t value)
 
 /* ---- workers ---- */
 
-static inline uint16_t load_be16(const struct rte_mbuf *m, uint16_t offset)
+static inline uint16_t load16(const struct rte_mbuf *m, uint16_t offset)
 {
-	const uint8_t *p = rte_pktmbuf_mtod_offset(m, const uint8_t *, offset);
-
-	return p[0] << 8 | p[1];
+	return vb_load16(rte_pktmbuf_mtod_offset(m, const uint8_t *, offset));
 }
 
 static inline bool is_tag(uint16_t type)
@@ -108,11 +107,11 @@ static uint16_t classify(const struct vlan_state *vlan, const struct rte_mbuf *m
 	*tagged = false;
 	if (unlikely(m->data_len < RTE_ETHER_HDR_LEN))
 		return TO_DROP(VB_DROP_TOO_SHORT);
-	type = load_be16(m, MACS_LEN);
+	type = load16(m, MACS_LEN);
 	if (type == RTE_ETHER_TYPE_VLAN) {
 		if (unlikely(m->data_len < RTE_ETHER_HDR_LEN + TAG_LEN))
 			return TO_DROP(VB_DROP_TOO_SHORT);
-		vid = load_be16(m, RTE_ETHER_HDR_LEN) % VIDS;
+		vid = load16(m, RTE_ETHER_HDR_LEN) % VIDS;
 		*tagged = true;
 	} else if (unlikely(is_tag(type))) {
 		return TO_DROP(VB_DROP_NO_VLAN);
@@ -169,7 +168,7 @@ static struct rte_mbuf *to_wire(struct vb_counters *row, uint16_t vid, struct rt
 		return NULL;
 	}
 	if (vid == 0) {
-		if (likely(!is_tag(load_be16(m, MACS_LEN))))
+		if (likely(!is_tag(load16(m, MACS_LEN))))
 			return m;
 		vb_drop(row, VB_DROP_TAGGED, &m, 1);
 		return NULL;

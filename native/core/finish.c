@@ -9,29 +9,8 @@
 #include <rte_tcp.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/pool.h"
-
-static inline uint16_t load16(const uint8_t *p)
-{
-	return p[0] << 8 | p[1];
-}
-
-static inline void store16(uint8_t *p, uint16_t value)
-{
-	p[0] = value >> 8;
-	p[1] = value;
-}
-
-static inline uint32_t load32(const uint8_t *p)
-{
-	return (uint32_t)load16(p) << 16 | load16(p + 2);
-}
-
-static inline void store32(uint8_t *p, uint32_t value)
-{
-	store16(p, value >> 16);
-	store16(p + 2, value);
-}
 
 /* ---- checksums (RFC 1071) ---- */
 
@@ -131,12 +110,12 @@ static void adapt_ip(const struct vb_offload *o, struct rte_mbuf *m, uint32_t nu
 	uint16_t sum;
 
 	if ((o->needs & VB_OFFLOAD_TSO6) != 0) {
-		store16(ip + 4, len - sizeof(struct rte_ipv6_hdr));
+		vb_store16(ip + 4, len - sizeof(struct rte_ipv6_hdr));
 		return;
 	}
-	store16(ip + 2, len);
-	store16(ip + 4, load16(ip + 4) + number);
-	store16(ip + 10, 0);
+	vb_store16(ip + 2, len);
+	vb_store16(ip + 4, vb_load16(ip + 4) + number);
+	vb_store16(ip + 10, 0);
 	sum = ~rte_raw_cksum(ip, (ip[0] & RTE_IPV4_HDR_IHL_MASK) * RTE_IPV4_IHL_MULTIPLIER);
 	memcpy(ip + 10, &sum, sizeof(sum));
 }
@@ -148,13 +127,13 @@ static void adapt_tcp(
 	uint8_t *tcp = rte_pktmbuf_mtod_offset(m, uint8_t *, o->csum_start);
 	uint32_t all = f->m->pkt_len - o->csum_start, here = m->pkt_len - o->csum_start;
 
-	store32(tcp + 4, load32(tcp + 4) + done);
+	vb_store32(tcp + 4, vb_load32(tcp + 4) + done);
 	if (done > 0)
 		tcp[13] &= ~RTE_TCP_CWR_FLAG;
 	if (f->left > 0)
 		tcp[13] &= ~(RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG);
 	/* The pseudo header has the length: the whole one out, the segment's in. */
-	store16(tcp + 16, fold(load16(tcp + 16) + (uint16_t)~fold(all) + here));
+	vb_store16(tcp + 16, fold(vb_load16(tcp + 16) + (uint16_t)~fold(all) + here));
 	fill_checksum(m, o->csum_start, o->csum_offset);
 }
 

@@ -11,6 +11,8 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "core/bytes.h"
+
 #define TAGS_MAX 2
 #define EXTENSIONS_MAX 8
 
@@ -46,11 +48,6 @@ struct headers {
 	uint8_t protocol;
 };
 
-static inline uint16_t load16(const uint8_t *p)
-{
-	return p[0] << 8 | p[1];
-}
-
 static bool find_ip4(struct headers *h)
 {
 	const uint8_t *ip = h->p + h->ip;
@@ -61,7 +58,7 @@ static bool find_ip4(struct headers *h)
 	h->protocol = ip[9];
 	/* Of a fragment nobody could tell. */
 	return ip[0] >> 4 == 4 && h->l4 >= h->ip + sizeof(struct rte_ipv4_hdr) &&
-	       (load16(ip + 6) & (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) == 0;
+	       (vb_load16(ip + 6) & (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) == 0;
 }
 
 static bool find_ip6(struct headers *h)
@@ -105,7 +102,7 @@ static bool find(struct headers *h, const struct rte_mbuf *m)
 	for (int tags = 0;; tags++) {
 		if (h->ip > h->seen)
 			return false;
-		type = load16(h->p + h->ip - 2);
+		type = vb_load16(h->p + h->ip - 2);
 		if ((type != RTE_ETHER_TYPE_VLAN && type != RTE_ETHER_TYPE_QINQ) ||
 			tags == TAGS_MAX)
 			break;
