@@ -32,7 +32,7 @@ class Pause:
 
 
 PAUSES = (Pause(100, 5000), Pause(20_000, 50))
-"""The second one finds workers that have begun to nap."""
+"""The second one finds workers that have gone to sleep."""
 
 
 @dataclass(frozen=True)

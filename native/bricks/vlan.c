@@ -71,8 +71,7 @@ static inline bool is_tag(uint16_t type)
 /* A packet to write into: m, or a copy instead of it; NULL: dropped. */
 static struct rte_mbuf *writable(struct vb_counters *row, struct rte_mbuf *m)
 {
-	if (likely(rte_mbuf_refcnt_read(m) == 1 && RTE_MBUF_DIRECT(m) &&
-		    rte_pktmbuf_headroom(m) >= TAG_LEN))
+	if (likely(vb_is_own(m) && rte_pktmbuf_headroom(m) >= TAG_LEN))
 		return m;
 	return vb_copy(row, m);
 }

@@ -79,7 +79,7 @@ struct vb_brick_ops {
 	/* Worker: it does not sleep any more.  NULL: it is all the same. */
 	void (*disarm)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
 
-	/* Worker: take n packets that came in over edge. */
+	/* Worker: take n packets, one at least, that came in over edge. */
 	void (*push)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
 		struct rte_mbuf **pkts, uint16_t n);
 
@@ -145,6 +145,12 @@ void vb_drop(struct vb_counters *row, enum vb_drop why, struct rte_mbuf **pkts, 
  * NULL: m is dropped for want of a buffer.
  */
 struct rte_mbuf *vb_copy(struct vb_counters *row, struct rte_mbuf *m);
+
+/* Whether the first segment of m may be written to: nobody else has it. */
+static inline bool vb_is_own(const struct rte_mbuf *m)
+{
+	return rte_mbuf_refcnt_read(m) == 1 && RTE_MBUF_DIRECT(m);
+}
 
 /* Bytes in n packets. */
 static inline uint64_t vb_bytes(struct rte_mbuf **pkts, uint16_t n)

@@ -56,7 +56,7 @@ static void fill_checksum(struct rte_mbuf *m, uint32_t start, uint32_t offset)
 
 static struct rte_mbuf *with_checksum(struct vb_counters *row, struct rte_mbuf *m)
 {
-	if (rte_mbuf_refcnt_read(m) != 1 || !RTE_MBUF_DIRECT(m))
+	if (!vb_is_own(m))
 		m = vb_copy(row, m);
 	if (m == NULL)
 		return NULL;
