@@ -42,7 +42,7 @@ void vb_loans_free(struct rte_mbuf **pkts, uint16_t n)
 		struct rte_mbuf *m = pkts[i];
 
 		/* One that others have, too, keeps what it consists of. */
-		if (!vb_is_lent(m) || rte_mbuf_refcnt_read(m) != 1)
+		if (!vb_is_lent(m) || !vb_is_own(m))
 			continue;
 		loans[nb_loans++] = m->next;
 		m->next = NULL;

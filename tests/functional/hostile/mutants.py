@@ -594,7 +594,7 @@ MUTANTS = [
     ),
     Mutant(
         "core/offload.c",
-        "(load16(ip + 6) & (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) == 0",
+        "(vb_load16(ip + 6) & (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) == 0",
         "true",
         OFFLOAD + "[gso_of_a_fragment]",
     ),
