@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vhost_brick_plugin.doctor.kernel import read
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, fail, ok, warn
 
@@ -71,7 +72,7 @@ def check_apparmor(
     site: Site, lines: Sequence[str], enabled: Path = APPARMOR
 ) -> Iterator[Finding]:
     """Look for denials, and for sockets where AppArmor would deny them."""
-    if _read(enabled) != "Y":
+    if read(enabled) != "Y":
         return
     out_of_reach = sorted(path for path in _directories(site) if _is_unreachable(path))
     for path in out_of_reach:
@@ -98,7 +99,7 @@ def check_apparmor(
 
 def check_selinux(site: Site, lines: Sequence[str], enforce: Path = SELINUX) -> Iterator[Finding]:
     """Look for denials of SELinux."""
-    if not (mode := _read(enforce)):
+    if not (mode := read(enforce)):
         return
     denied = _about_us(site, lines, _SELINUX)
     if denied and mode == "1":
@@ -141,10 +142,3 @@ def _path(line: str) -> str:
 
 def _directory(line: str) -> str:
     return os.path.dirname(_path(line))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from vhost_brick_plugin.conf.types import parse_cores
+from vhost_brick_plugin.doctor.kernel import read, read_list
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, fail, ok, warn
 from vhost_brick_plugin.libvirt import xml
@@ -18,17 +19,6 @@ CPUINFO = Path("/proc/cpuinfo")
 
 _STEADY = ("constant_tsc", "nonstop_tsc")
 """Flags of a processor whose TSC neither changes its rate nor stops."""
-
-
-def read_list(path: Path) -> tuple[int, ...]:
-    """Return the numbers in a list of the kernel's, such as ``0-3,8``.
-
-    A file that is missing, or says ``(null)`` as nohz_full may, is an empty list.
-    """
-    try:
-        return parse_cores(path.read_text().strip())
-    except (OSError, ValueError):
-        return ()
 
 
 def parse_spec(text: str) -> set[int]:
@@ -143,7 +133,7 @@ def check_clock(clock: Path = CLOCK, cpuinfo: Path = CPUINFO) -> Iterator[Findin
     flags = _flags(cpuinfo)
     if "tsc" not in flags:
         return
-    sources = _read(clock / "available_clocksource").split()
+    sources = read(clock / "available_clocksource").split()
     if missing := [flag for flag in _STEADY if flag not in flags]:
         yield warn(
             "clock",
@@ -156,7 +146,7 @@ def check_clock(clock: Path = CLOCK, cpuinfo: Path = CPUINFO) -> Iterator[Findin
         yield warn(
             "clock",
             "the kernel has found the time stamp counter (TSC) unstable, and uses "
-            f"{_read(clock / 'current_clocksource')}: times that workers take are wrong",
+            f"{read(clock / 'current_clocksource')}: times that workers take are wrong",
             "See 'dmesg | grep -i tsc': update the firmware, or take what it names off.",
         )
     else:
@@ -164,14 +154,7 @@ def check_clock(clock: Path = CLOCK, cpuinfo: Path = CPUINFO) -> Iterator[Findin
 
 
 def _flags(cpuinfo: Path) -> Collection[str]:
-    for line in _read(cpuinfo).splitlines():
+    for line in read(cpuinfo).splitlines():
         if line.startswith("flags"):
             return line.partition(":")[2].split()
     return ()
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.doctor.cpus import read_list, write_list
+from vhost_brick_plugin.doctor.cpus import write_list
+from vhost_brick_plugin.doctor.kernel import read_list
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, ok, warn
 from vhost_brick_plugin.libvirt import xml
