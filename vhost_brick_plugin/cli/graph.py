@@ -9,8 +9,8 @@ import subprocess
 import time
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.api import methods
-from vhost_brick_plugin.cli import base, numbers, rates
+from vhost_brick_plugin.api import methods, options
+from vhost_brick_plugin.cli import base, rates
 from vhost_brick_plugin.cli.picture import picture
 from vhost_brick_plugin.codec import to_json
 from vhost_brick_plugin.report import GraphResult
@@ -32,7 +32,7 @@ class Graph(base.Command):
         )
         parser.add_argument(
             "--rates",
-            type=numbers.seconds,
+            type=options.seconds,
             metavar="SECONDS",
             help="measure for so long what flows, and what is dropped",
         )

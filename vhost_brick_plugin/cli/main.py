@@ -17,8 +17,7 @@ from typing import Any
 from cliff.app import App
 from cliff.commandmanager import CommandManager
 
-from vhost_brick_plugin.api import client
-from vhost_brick_plugin.cli import numbers
+from vhost_brick_plugin.api import options
 from vhost_brick_plugin.version import version
 
 _PACKAGE = "vhost_brick_plugin.cli"
@@ -79,19 +78,7 @@ class VhostBrick(App):
         """Return the parser of the options before the command."""
         kwargs = {"prog": self.NAME, **(argparse_kwargs or {})}
         parser = super().build_option_parser(description, version, kwargs)
-        parser.add_argument(
-            "--api-socket",
-            metavar="PATH",
-            default=client.DEFAULT_SOCKET,
-            help="the control socket of vhost-brickd (default: %(default)s)",
-        )
-        parser.add_argument(
-            "--timeout",
-            type=numbers.seconds,
-            metavar="SECONDS",
-            default=client.DEFAULT_TIMEOUT,
-            help="how long the daemon may take to answer (default: %(default)g)",
-        )
+        options.add(parser)
         return parser
 
     def run(self, argv: list[str]) -> int:

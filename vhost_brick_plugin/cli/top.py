@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.api import methods, options
 from vhost_brick_plugin.api.client import Client
 from vhost_brick_plugin.cli import base, numbers, rates
 from vhost_brick_plugin.cli.rates import Rates
@@ -90,7 +90,7 @@ class Top(base.Command):
         )
         parser.add_argument(
             "--interval",
-            type=numbers.seconds,
+            type=options.seconds,
             metavar="SECONDS",
             default=2.0,
             help="time between two readings (default: %(default)g)",

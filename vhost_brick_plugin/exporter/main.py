@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from vhost_brick_plugin.api import client
+from vhost_brick_plugin.api.options import add as add_options
 from vhost_brick_plugin.exporter.collector import DaemonCollector
 from vhost_brick_plugin.version import version
 
@@ -69,25 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
     parser.add_argument(
-        "--api-socket",
-        metavar="PATH",
-        default=client.DEFAULT_SOCKET,
-        help="the control socket of vhost-brickd (default: %(default)s)",
-    )
-    parser.add_argument(
         "--listen",
         type=listen_address,
         metavar="ADDRESS:PORT",
         default=DEFAULT_LISTEN,
         help="where to serve them; anybody who can connect can read them (default: %(default)s)",
     )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        metavar="SECONDS",
-        default=client.DEFAULT_TIMEOUT,
-        help="how long each answer of the daemon may take (default: %(default)g)",
-    )
+    add_options(parser, "each answer of the daemon may take")
     return parser
 
 

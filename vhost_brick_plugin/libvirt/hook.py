@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.api import client, methods, retry
+from vhost_brick_plugin.api import methods, options, retry
 from vhost_brick_plugin.libvirt import metadata, owned
 
 ACTIONS: dict[str, Callable[[owned.Call, str], None]] = {
@@ -54,14 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         description="The ports of a libvirt domain come and go with it. For "
         "/etc/libvirt/hooks/qemu.d/; the domain's document is read from stdin.",
     )
-    parser.add_argument("--api-socket", metavar="PATH", default=client.DEFAULT_SOCKET)
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        metavar="SECONDS",
-        default=client.DEFAULT_TIMEOUT,
-        help="how long the daemon may take to answer, a restart included (default: %(default)g)",
-    )
+    options.add(parser, "the daemon may take to answer, a restart included")
     for name in ("domain", "operation", "suboperation", "extra"):
         parser.add_argument(name)
     return parser
