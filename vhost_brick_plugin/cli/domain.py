@@ -15,7 +15,7 @@ from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import base
 from vhost_brick_plugin.cli import domain_options as options
 from vhost_brick_plugin.cli.findings import FindingsLister
-from vhost_brick_plugin.finding import Finding, Level
+from vhost_brick_plugin.finding import Finding, Level, ok
 from vhost_brick_plugin.libvirt import checks, document, hook_checks, metadata, owned, ports, xml
 from vhost_brick_plugin.libvirt.domain import DETACH_TIMEOUT_S, RUNNING, Change, Hypervisor
 from vhost_brick_plugin.libvirt.metadata import HookPort
@@ -338,7 +338,7 @@ def _about_interfaces(
 
 def _fits(interface: Interface, status: methods.PortStatus) -> Finding:
     text = f"{interface.path} fits port {status.port.id}, which is {status.state}"
-    return Finding(check="port", level=Level.OK, text=text)
+    return ok("port", text)
 
 
 def _read(path: str, stdin: TextIO) -> str:

@@ -10,7 +10,7 @@ from lxml import etree
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.api.methods import PortStatus
-from vhost_brick_plugin.finding import Finding, Level
+from vhost_brick_plugin.finding import Finding, fail, ok, warn
 from vhost_brick_plugin.libvirt import xml
 from vhost_brick_plugin.libvirt.xml import Interface
 from vhost_brick_plugin.model import Mode
@@ -67,8 +67,8 @@ def shared_memory(document: str) -> Finding:
     try:
         check_shared_memory(document)
     except errors.SharedMemoryMissing as error:
-        return _fail("shared_memory", error.message, error.hint)
-    return Finding(check="shared_memory", level=Level.OK, text="guest memory is shared")
+        return fail("shared_memory", error.message, error.hint)
+    return ok("shared_memory", "guest memory is shared")
 
 
 def _default_access(domain: etree._Element) -> str | None:
@@ -136,41 +136,37 @@ def _about_memory(domain: etree._Element) -> Iterator[Finding]:
     accesses = [_default_access(domain)]
     accesses += [cell.get("memAccess") for cell in domain.findall("cpu/numa/cell")]
     if "shared" in accesses and not _has_backing(domain):
-        yield Finding(
-            check="memory_on_disk",
-            level=Level.WARN,
-            text="guest memory is shared, but of no kind: libvirt puts it into a file on disk",
-            fix="Add to <memoryBacking>: <source type='memfd'/>, or <hugepages/>.",
+        yield warn(
+            "memory_on_disk",
+            "guest memory is shared, but of no kind: libvirt puts it into a file on disk",
+            "Add to <memoryBacking>: <source type='memfd'/>, or <hugepages/>.",
         )
 
 
 def _about_element(element: etree._Element) -> Iterator[Finding]:
     if element.find("mtu") is not None:
-        yield Finding(
-            check="mtu_element",
-            level=Level.FAIL,
-            text="a vhost-user interface with <mtu> cannot start: libvirt wants to set the MTU "
+        yield fail(
+            "mtu_element",
+            "a vhost-user interface with <mtu> cannot start: libvirt wants to set the MTU "
             "of a host device that does not exist",
-            fix="Take <mtu> out; the guest gets its MTU by DHCP, or is set up with it.",
+            "Take <mtu> out; the guest gets its MTU by DHCP, or is set up with it.",
         )
 
 
 def _about_interface(interface: Interface) -> Iterator[Finding]:
     if interface.mode is Mode.SERVER and interface.reconnect_s is None:
-        yield Finding(
-            check="no_reconnect",
-            level=Level.WARN,
-            text=f"{interface.path}: QEMU is the client and will not reconnect: the interface "
+        yield warn(
+            "no_reconnect",
+            f"{interface.path}: QEMU is the client and will not reconnect: the interface "
             "is dead after the first restart of vhost-brickd",
-            fix="Add to its <source>: <reconnect enabled='yes' timeout='1'/>, or make the port "
+            "Add to its <source>: <reconnect enabled='yes' timeout='1'/>, or make the port "
             "with --mode client.",
         )
     if interface.packed:
-        yield Finding(
-            check="packed_ring",
-            level=Level.WARN,
-            text=f"{interface.path}: packed rings do not survive a restart of vhost-brickd",
-            fix="Take packed='on' out of its <driver>.",
+        yield warn(
+            "packed_ring",
+            f"{interface.path}: packed rings do not survive a restart of vhost-brickd",
+            "Take packed='on' out of its <driver>.",
         )
 
 
@@ -184,12 +180,11 @@ def _about_tcg(
     alias = element.find("alias")
     if alias is None or not _vectors_are_off(domain, alias.get("name")):
         path, version = xml.read(element).path, f"{qemu[0]}.{qemu[1]}"
-        yield Finding(
-            check=TCG_VECTORS,
-            level=Level.WARN,
-            text=f"{path}: QEMU {version} without KVM crashes when the guest uses MSI-X on this "
+        yield warn(
+            TCG_VECTORS,
+            f"{path}: QEMU {version} without KVM crashes when the guest uses MSI-X on this "
             "interface",
-            fix="Boot a Linux guest with pci=nomsi, set the interface's property vectors=0 by "
+            "Boot a Linux guest with pci=nomsi, set the interface's property vectors=0 by "
             "<qemu:override>, or use KVM or QEMU 10.",
         )
 
@@ -216,7 +211,7 @@ def compare(interface: Interface, status: PortStatus | None) -> tuple[Finding, .
         if interface.mode is Mode.SERVER:
             text = f"{interface.path}: no port has this socket; the domain cannot start"
         fix = f"vhost-brick port create NAME --network NET --socket {interface.path}"
-        return (_fail("port_missing", text, f"{fix} --mode {interface.mode}"),)
+        return (fail("port_missing", text, f"{fix} --mode {interface.mode}"),)
     return tuple(_differences(interface, status))
 
 
@@ -224,28 +219,22 @@ def _differences(interface: Interface, status: PortStatus) -> Iterator[Finding]:
     port, offer = status.port, status.offer
     if interface.mode is not port.mode:
         both = "listen" if port.mode is Mode.SERVER else "connect"
-        yield _fail(
+        yield fail(
             "mode_mismatch",
             f"port {port.id}: brick and QEMU both {both} on {port.socket_path}",
             f"Write mode='{port.mode.peer}' in the interface's <source>, or make the port with "
             f"--mode {interface.mode}.",
         )
     if (interface.queues or 1) > offer.queues:
-        yield _fail(
+        yield fail(
             "too_many_queues",
             f"port {port.id} offers {offer.queues} queue pairs, the interface wants "
             f"{interface.queues}: QEMU hangs at its start",
             f"Write queues='{offer.queues}' in its <driver>, or create the port with more.",
         )
     if interface.mac is not None and interface.mac != port.mac:
-        yield Finding(
-            check="mac_mismatch",
-            level=Level.WARN,
-            text=f"port {port.id} has the MAC {port.mac}, its interface {interface.mac}",
-            fix=f"vhost-brick port create {port.id} --network {port.network} "
-            f"--mac {interface.mac}",
+        yield warn(
+            "mac_mismatch",
+            f"port {port.id} has the MAC {port.mac}, its interface {interface.mac}",
+            f"vhost-brick port create {port.id} --network {port.network} --mac {interface.mac}",
         )
-
-
-def _fail(check: str, text: str, fix: str) -> Finding:
-    return Finding(check=check, level=Level.FAIL, text=text, fix=fix)

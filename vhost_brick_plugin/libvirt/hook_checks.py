@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from vhost_brick_plugin.api.methods import PortStatus
-from vhost_brick_plugin.finding import Finding, Level
+from vhost_brick_plugin.finding import Finding, fail, ok, warn
 from vhost_brick_plugin.libvirt import document, metadata, owned
 from vhost_brick_plugin.libvirt.metadata import HookPort
 from vhost_brick_plugin.libvirt.owned import Domain
@@ -30,12 +30,11 @@ def look(
     domain = Domain.of(text)
     paths = {interface.path for interface in document.interfaces(text)}
     if hook is None:
-        yield Finding(
-            check="hook_missing",
-            level=Level.WARN,
-            text=f"domain {domain.name} has ports of its own, and the hook that makes them is "
+        yield warn(
+            "hook_missing",
+            f"domain {domain.name} has ports of its own, and the hook that makes them is "
             "not installed on this host",
-            fix="Copy etc/libvirt/hooks/qemu.d/vhost-brick to /etc/libvirt/hooks/qemu.d/, and: "
+            "Copy etc/libvirt/hooks/qemu.d/vhost-brick to /etc/libvirt/hooks/qemu.d/, and: "
             "systemctl reload libvirtd",
         )
     for port in metadata.read(text):
@@ -51,32 +50,27 @@ def _about(
     networks: Collection[str],
 ) -> Iterator[Finding]:
     if port.socket_path not in paths:
-        yield _fail(
+        yield fail(
             "hook_interface",
             f"port {port.name} of domain {domain.name}: no interface is on {port.socket_path}; "
             "the domain cannot start",
             f"vhost-brick domain attach {domain.name} {port.name} --network {port.network}",
         )
     if port.network not in networks:
-        yield _fail(
+        yield fail(
             "hook_network",
             f"port {port.name} of domain {domain.name}: there is no network {port.network}; "
             "the domain cannot start",
             f"vhost-brick network create {port.network}",
         )
     if present is not None and not owned.is_owned(present, domain):
-        yield Finding(
-            check="hook_owner",
-            level=Level.WARN,
-            text=f"port {port.name} is not domain {domain.name}'s: it will not go with it",
-            fix=f"vhost-brick port delete {port.name}, while the domain does not run",
+        yield warn(
+            "hook_owner",
+            f"port {port.name} is not domain {domain.name}'s: it will not go with it",
+            f"vhost-brick port delete {port.name}, while the domain does not run",
         )
 
 
 def _well(port: HookPort, runs: bool) -> Finding:
     when = "is removed when the domain stops" if runs else "is made when the domain starts"
-    return Finding(check="hook", level=Level.OK, text=f"port {port.name} {when}")
-
-
-def _fail(check: str, text: str, fix: str) -> Finding:
-    return Finding(check=check, level=Level.FAIL, text=text, fix=fix)
+    return ok("hook", f"port {port.name} {when}")
