@@ -85,7 +85,7 @@ ffibuilder.set_source(
     sources=sources(),
     include_dirs=[str(HERE / "include"), str(HERE)],
     extra_compile_args=compile_args() + sanitize_args(),
-    extra_link_args=[*pkg_config("--libs-only-L"), *libraries(), *sanitize_args()],
+    extra_link_args=[*pkg_config("--libs-only-L"), *libraries(), "-lpcap", *sanitize_args()],
 )
 
 if __name__ == "__main__":

@@ -99,6 +99,12 @@ class NetworkInUse(VhostBrickError):
     default_hint = "Delete its ports first, or move them to another network."
 
 
+class BrickNotFound(VhostBrickError):
+    slug = "brick_not_found"
+    rpc_code = -32018
+    default_hint = "'vhost-brick graph' shows the bricks there are, 'port list' the ports."
+
+
 class DuplicateMac(VhostBrickError):
     slug = "duplicate_mac"
     rpc_code = -32013

@@ -193,6 +193,19 @@ static void switch_push(const struct vb_ctx *ctx, const struct vb_node *node, ui
 	}
 }
 
+static enum vb_decision switch_decide(const struct vb_ctx *ctx, const struct vb_node *node,
+	uint16_t from, const struct rte_mbuf *m)
+{
+	uint64_t dst;
+
+	if (m->data_len < RTE_ETHER_HDR_LEN)
+		return VB_DECISION_NONE;
+	dst = vb_mac_load(rte_pktmbuf_mtod(m, const uint8_t *));
+	if (destination(node->state, ctx, from, dst) != TO_ALL)
+		return VB_DECISION_KNOWN;
+	return (dst & 1) != 0 ? VB_DECISION_GROUP : VB_DECISION_UNKNOWN;
+}
+
 /* ---- control ---- */
 
 static uint32_t now_s(void)
@@ -229,6 +242,7 @@ static void switch_fini(struct vb_brick *brick)
 static const struct vb_brick_ops switch_ops = {
 	.kind = "switch",
 	.push = switch_push,
+	.decide = switch_decide,
 	.edge_up = switch_edge_up,
 	.edge_gone = switch_edge_gone,
 	.fini = switch_fini,

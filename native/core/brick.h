@@ -16,6 +16,7 @@
 #include <rte_mbuf.h>
 
 #include "core/count.h"
+#include "core/decision.h"
 #include "core/drop.h"
 #include "vhost_brick.h"
 
@@ -55,6 +56,10 @@ struct vb_edge {
 	uint16_t peer_index;
 };
 
+/* Worker: take n packets, one at least and a burst at most, that came in over edge. */
+typedef void vb_push_fn(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
+	struct rte_mbuf **pkts, uint16_t n);
+
 struct vb_brick_ops {
 	const char *kind;
 	bool polled; /* pull() is called for each edge, by every worker */
@@ -79,9 +84,13 @@ struct vb_brick_ops {
 	/* Worker: it does not sleep any more.  NULL: it is all the same. */
 	void (*disarm)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge);
 
-	/* Worker: take n packets, one at least, that came in over edge. */
-	void (*push)(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
-		struct rte_mbuf **pkts, uint16_t n);
+	vb_push_fn *push;
+
+	/* Worker, for a trace only: what push() is about to do with m, in a word.  NULL: it has
+	 * no choice.
+	 */
+	enum vb_decision (*decide)(const struct vb_ctx *ctx, const struct vb_node *node,
+		uint16_t edge, const struct rte_mbuf *m);
 
 	/* Control, lock held: workers use edge from now on; or what is beyond it has come
 	 * back, see vb_graph_renew().
@@ -121,6 +130,7 @@ struct vb_brick {
 	uint16_t nb_slots;	  /* length of edges */
 	uint16_t nb_edges;	  /* of those, in use */
 	uint32_t node;		  /* its index in the snapshot being built */
+	struct vb_brick *probe;	  /* the first of its probes, see vb_graph_probe() */
 	struct vb_brick *next, **pprev;
 	char name[VB_NAME_MAX];
 };

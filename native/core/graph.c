@@ -25,6 +25,7 @@ static struct {
 	struct vb_snapshot *current; /* atomic */
 	struct vb_snapshot *retired;
 	struct rte_rcu_qsbr *rcu;
+	vb_push_fn *through;
 } graph = {.current = &empty};
 
 static struct vb_snapshot *snapshot_alloc(uint32_t nb_nodes, uint32_t nb_links, uint32_t nb_polls)
@@ -50,6 +51,10 @@ static void count_nodes(uint32_t *nb_nodes, uint32_t *nb_links, uint32_t *nb_pol
 		*nb_links += b->nb_slots;
 		if (b->ops->polled)
 			*nb_polls += b->nb_edges;
+		for (struct vb_brick *p = b->probe; p != NULL; p = p->next) {
+			p->node = (*nb_nodes)++;
+			*nb_links += 2 * b->nb_slots;
+		}
 	}
 }
 
@@ -57,6 +62,7 @@ static void fill_node(struct vb_snapshot *s, struct vb_brick *b, struct vb_link 
 {
 	struct vb_node *node = &s->nodes[b->node];
 
+	node->push = graph.through != NULL ? graph.through : b->ops->push;
 	node->ops = b->ops;
 	node->brick = b;
 	node->state = b->state;
@@ -69,6 +75,43 @@ static void fill_node(struct vb_snapshot *s, struct vb_brick *b, struct vb_link 
 		links[i].peer_index = b->edges[i].peer_index;
 		if (b->ops->polled)
 			s->polls[s->nb_polls++] = (struct vb_poll){node, i};
+	}
+}
+
+/* Put a probe between a brick and all it is joined to. */
+static void splice(
+	struct vb_node *at, struct vb_node *node, struct vb_brick *p, struct vb_link *links)
+{
+	*node = (struct vb_node){
+		.push = p->ops->push,
+		.ops = p->ops,
+		.brick = p,
+		.state = p->state,
+		.nb_links = 2 * at->nb_links,
+		.links = links,
+	};
+	for (uint16_t i = 0; i < at->nb_links; i++) {
+		struct vb_link far = at->links[i];
+
+		if (far.peer == NULL)
+			continue;
+		links[2 * i] = (struct vb_link){at, i};
+		links[2 * i + 1] = far;
+		far.peer->links[far.peer_index] = (struct vb_link){node, 2 * i + 1};
+		at->links[i] = (struct vb_link){node, 2 * i};
+	}
+}
+
+/* All others are there. */
+static void splice_all(struct vb_snapshot *s, struct vb_link *links)
+{
+	for (struct vb_brick *b = graph.bricks; b != NULL; b = b->next) {
+		if (b->nb_edges == 0)
+			continue;
+		for (struct vb_brick *p = b->probe; p != NULL; p = p->next) {
+			splice(&s->nodes[b->node], &s->nodes[p->node], p, links);
+			links += 2 * b->nb_slots;
+		}
 	}
 }
 
@@ -89,6 +132,7 @@ static struct vb_snapshot *snapshot_build(void)
 		fill_node(s, b, links);
 		links += b->nb_slots;
 	}
+	splice_all(s, links);
 	return s;
 }
 
@@ -292,9 +336,54 @@ void vb_graph_isolate(struct vb_brick *brick)
 void vb_graph_remove(struct vb_brick *brick)
 {
 	vb_graph_isolate(brick);
+	while (brick->probe != NULL)
+		vb_graph_unprobe(brick->probe);
 	*brick->pprev = brick->next;
 	if (brick->next != NULL)
 		brick->next->pprev = brick->pprev;
+}
+
+int vb_graph_probe(struct vb_brick *probe, struct vb_brick *at)
+{
+	int ret;
+
+	probe->next = at->probe;
+	at->probe = probe;
+	probe->onward = at;
+	ret = publish();
+	if (ret != 0) {
+		at->probe = probe->next;
+		probe->onward = NULL;
+	}
+	return ret;
+}
+
+void vb_graph_unprobe(struct vb_brick *probe)
+{
+	struct vb_brick **p;
+
+	if (probe->onward == NULL)
+		return;
+	for (p = &probe->onward->probe; *p != probe; p = &(*p)->next)
+		;
+	*p = probe->next;
+	publish_and_wait();
+	/* Who waits for that reads it without the lock. */
+	__atomic_store_n(&probe->onward, NULL, __ATOMIC_RELEASE);
+}
+
+int vb_graph_push_through(vb_push_fn *fn)
+{
+	vb_push_fn *before = graph.through;
+	int ret;
+
+	graph.through = fn;
+	ret = publish();
+	if (ret == 0)
+		vb_graph_synchronise();
+	else
+		graph.through = before;
+	return ret;
 }
 
 void vb_graph_online(uint32_t worker)

@@ -13,6 +13,10 @@
  * joined, through it, to the brick that it leads to.  All edges of such a path come in
  * one snapshot and go in one, so a bump never finds only half of a pair.
  *
+ * Who wants to see what passes at a brick is put there when a snapshot is built (a probe):
+ * the bricks' own edges stay as they are, so switches forget nothing, and a graph without
+ * probes has no trace of them.
+ *
  * vb_lock is the control side's lock of the graph.  It is held while waiting for
  * workers, so nobody that a worker may wait for must ever take it.  The vhost loop's
  * lock (vhost/loop.h) comes before it.
@@ -33,6 +37,7 @@ struct vb_link {
 
 /* A brick in a snapshot. */
 struct vb_node {
+	vb_push_fn *push; /* its ops' own, or see vb_graph_push_through() */
 	const struct vb_brick_ops *ops;
 	struct vb_brick *brick; /* for name and counters */
 	void *state;
@@ -87,6 +92,30 @@ void vb_graph_isolate(struct vb_brick *brick);
 /* The same, and take it out of the list. */
 void vb_graph_remove(struct vb_brick *brick);
 
+/* Have probe listen in: from now on what passes between "at" and whoever it is joined to,
+ * now or later, passes through probe, a brick that is in no list and none of whose edges the
+ * control side knows.  Its pairs are those of a bump in the wire, even towards "at" and odd
+ * away from it, and it is one: its onward is set as long as it listens.  No other brick
+ * notices, and no packet is lost by it.  -ENOMEM.
+ */
+int vb_graph_probe(struct vb_brick *probe, struct vb_brick *at);
+
+/* Take it out again; returns when no worker uses it.  No harm if it is out already, as it
+ * is when "at" has been removed.
+ */
+void vb_graph_unprobe(struct vb_brick *probe);
+
+/* Whether it does; lock not held. */
+static inline bool vb_graph_is_probing(const struct vb_brick *probe)
+{
+	return __atomic_load_n(&probe->onward, __ATOMIC_ACQUIRE) != NULL;
+}
+
+/* Have all pushes to bricks, probes aside, go through fn; NULL: no longer.  Returns when no
+ * worker uses the one before.  -ENOMEM.
+ */
+int vb_graph_push_through(vb_push_fn *fn);
+
 /* The first brick of the list; next ones by ->next. */
 struct vb_brick *vb_graph_first(void);
 
@@ -117,7 +146,7 @@ static inline void vb_push(const struct vb_ctx *ctx, const struct vb_node *node,
 	const struct vb_link *link = &node->links[edge];
 
 	if (likely(edge < node->nb_links && link->peer != NULL))
-		link->peer->ops->push(ctx, link->peer, link->peer_index, pkts, n);
+		link->peer->push(ctx, link->peer, link->peer_index, pkts, n);
 	else
 		vb_drop(vb_row(ctx, node->brick), VB_DROP_NO_PEER, pkts, n);
 }

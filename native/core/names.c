@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The words for drop reasons and faults.
+ * The words for drop reasons, decisions and faults.
  */
 #include <stddef.h>
 
+#include "core/decision.h"
 #include "core/drop.h"
 #include "core/fault.h"
 #include "vhost_brick.h"
@@ -28,6 +29,12 @@ static const struct words faults[] = {
 #undef X
 };
 
+static const struct words decisions[] = {
+#define X(id, name, meaning) {name, meaning, NULL},
+	VB_DECISION_LIST(X)
+#undef X
+};
+
 const char *vb_drop_name(uint32_t reason)
 {
 	return reason < VB_DROPS ? drops[reason].name : NULL;
@@ -36,6 +43,16 @@ const char *vb_drop_name(uint32_t reason)
 const char *vb_drop_meaning(uint32_t reason)
 {
 	return reason < VB_DROPS ? drops[reason].meaning : NULL;
+}
+
+const char *vb_decision_name(uint32_t decision)
+{
+	return decision < VB_DECISIONS ? decisions[decision].name : NULL;
+}
+
+const char *vb_decision_meaning(uint32_t decision)
+{
+	return decision < VB_DECISIONS ? decisions[decision].meaning : NULL;
 }
 
 const char *vb_fault_name(uint32_t fault)

@@ -33,6 +33,7 @@
 #include "core/tsc.h"
 #include "core/watchdog.h"
 #include "core/worker.h"
+#include "probe/capture.h"
 #include "vhost/guard.h"
 
 #define LCORES_MAX 2048
@@ -264,6 +265,7 @@ void vb_stop(void)
 		pthread_mutex_unlock(&vb_lock);
 		vb_brick_destroy(b);
 	}
+	vb_captures_finish();
 	vb_workers_stop();
 }
 

@@ -293,6 +293,107 @@ const char *vb_fault_name(uint32_t fault);
 const char *vb_fault_meaning(uint32_t fault);
 const char *vb_fault_hint(uint32_t fault);
 
+/* The same of what a brick with a choice does with a packet; the first is none, "". */
+const char *vb_decision_name(uint32_t decision);
+const char *vb_decision_meaning(uint32_t decision);
+
+/* ---- probes: seeing what passes at a brick ----
+ *
+ * Of a port (vhost) or an uplink (tap, nic, vxlan), between it and what it is joined to.
+ * They cost nothing where there are none, and never a packet.
+ */
+
+#define VB_FILTER_MAX 512 /* instructions of a filter */
+
+/* Classic BPF, as "tcpdump -ddd" prints it and the kernel takes it, over Ethernet frames.
+ * It sees the first 512 bytes of a frame at least.
+ */
+struct vb_filter_insn {
+	uint16_t code;
+	uint8_t jt, jf;
+	uint32_t k;
+};
+
+struct vb_filter {
+	const struct vb_filter_insn *insns; /* the caller's, copied by who is given it */
+	uint32_t nb_insns;		    /* 0: every packet passes */
+};
+
+struct vb_capture_config {
+	struct vb_filter filter;
+	bool from_peer, to_peer; /* the directions that are wanted */
+	uint32_t snaplen;	 /* bytes of a packet that are kept; 0: all */
+	uint64_t max_packets;	 /* it ends with so many; 0: any number */
+	uint64_t max_ns;	 /* it ends after so long; 0: never */
+	uint32_t buffer;	 /* bytes of memory for packets that wait for the reader */
+};
+
+/* A capture: what passes at a brick, as pcapng. */
+struct vb_capture;
+
+/* Capture from now on, into its buffer.  A packet that finds it full is not captured, and is
+ * counted; it goes its way as the others do.  What is to be delivered to the brick's host's
+ * side is captured before that is tried.  A brick may have several captures.
+ * -EINVAL: the filter is no valid program, or there is no direction.  -ENOMEM.
+ */
+int vb_capture_start(
+	struct vb_brick *brick, const struct vb_capture_config *config, struct vb_capture **out);
+
+/* Write it to fd, a socket or pipe that is taken over (on failure too) and made
+ * non-blocking, until a limit of the configuration is reached, fd is closed at its other end,
+ * the brick is destroyed or the capture is stopped.  Then fd is closed, after the block that
+ * tells what was captured and what was not.  Once.  -errno.
+ */
+int vb_capture_deliver(struct vb_capture *capture, int fd);
+
+/* End it, if it has not ended, and let go of it; what it has captured is still delivered, to
+ * a reader who takes it.
+ */
+void vb_capture_stop(struct vb_capture *capture);
+
+#define VB_TRACE_MAX 1000 /* packets of a trace */
+#define VB_VISITS_MAX 96  /* of bricks by one packet; more are only counted */
+#define VB_TRACE_HEAD 96  /* bytes of a packet that are told */
+
+/* A packet, or a copy that a switch made of it, at a brick. */
+struct vb_visit {
+	char brick[VB_NAME_MAX];
+	uint32_t depth;	    /* 0: joined to where it came from; else of a brick before it */
+	uint32_t decision;  /* for vb_decision_name() */
+	uint32_t delivered; /* packets, more than one if the brick made segments of it */
+	uint32_t dropped;   /* the same */
+	uint32_t drop;	    /* for vb_drop_name(), if any were dropped */
+};
+
+/* A packet from the host's side of a brick, and where it went, in that order. */
+struct vb_traced {
+	uint64_t time;
+	uint32_t worker;
+	uint32_t length;    /* bytes of the packet */
+	uint32_t nb_head;   /* of which so many are told */
+	uint32_t nb_visits; /* that are told */
+	uint32_t nb_untold; /* visits beyond them */
+	uint8_t head[VB_TRACE_HEAD];
+	struct vb_visit visits[VB_VISITS_MAX];
+};
+
+struct vb_trace;
+
+/* Follow the next n packets (1 to VB_TRACE_MAX) that pass the filter from the host's side of
+ * a brick through the graph.  Packets that the host thread or a driver holds back
+ * are followed as far as to there.  -EINVAL.  -EBUSY: the brick is being traced.  -ENOMEM.
+ */
+int vb_trace_start(
+	struct vb_brick *brick, uint32_t n, const struct vb_filter *filter, struct vb_trace **out);
+
+/* Move up to max packets to out and return how many; never blocks.  *ended: there will be no
+ * more, because there were n or because the brick was destroyed.
+ */
+uint32_t vb_trace_read(struct vb_trace *trace, struct vb_traced *out, uint32_t max, bool *ended);
+
+/* Follow no more, and let go of it. */
+void vb_trace_stop(struct vb_trace *trace);
+
 struct vb_worker_stats {
 	uint64_t polls;
 	uint64_t busy_polls;  /* rounds that found a packet */

@@ -16,7 +16,7 @@ import vhost_brick_plugin
 TOP = Path(vhost_brick_plugin.__file__).parent
 NAME = TOP.name
 
-BASE = {"errors", "codec", "model", "report"}
+BASE = {"errors", "codec", "model", "probes", "report"}
 API = {"api"}
 
 # Who may import what of ours, by the first name below the package; each may import itself.
@@ -24,6 +24,7 @@ MAY = {
     "errors": set(),
     "codec": {"errors"},
     "model": {"errors"},
+    "probes": {"codec", "errors"},
     "report": {"codec"},
     "version": set(),
     "features": set(),

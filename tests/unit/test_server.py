@@ -69,7 +69,7 @@ class Rig:
         self.seen: list[tuple[peer.Peer, wire.Request]] = []
         handler = kwargs.pop("handler", self._handle)
         kwargs.setdefault("patience", LIMIT)
-        self.server = Server(str(path), handler, self.hub, **kwargs)
+        self.server = Server(str(path), handler, **kwargs)
 
     async def _handle(self, who: peer.Peer, request: wire.Request) -> Any:
         self.seen.append((who, request))

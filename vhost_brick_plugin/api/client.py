@@ -10,6 +10,7 @@ between threads.  A :class:`Client` may be used from any thread.
 from __future__ import annotations
 
 import functools
+import itertools
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 
 from vhost_brick_plugin import codec, errors
 from vhost_brick_plugin.api import methods, wire
+from vhost_brick_plugin.probes import TracedPacket
 
 DEFAULT_SOCKET = "/run/vhost-brick/api.sock"
 DEFAULT_TIMEOUT = 5.0
@@ -25,6 +27,7 @@ BACKLOG_RETRY_S = 0.01
 """Between two tries to connect to a daemon that is there and has many callers waiting."""
 
 R = TypeVar("R")
+E = TypeVar("E")
 
 
 class Client:
@@ -63,30 +66,61 @@ class Client:
         with self._connect(deadline) as sock:
             self._send(sock, request, deadline)
             line, _ = self._read_line(sock, bytearray(), deadline)
-        # A newer daemon may say more than we know of: see methods.API_VERSION.
-        return codec.from_json(request.result, wire.decode_answer(line), request.name, newer=True)
+        return self._result(request, line)
 
     def watch(self, port: str | None = None) -> Iterator[methods.Event]:
         """Return the events that happen from now on, until the daemon goes away.
 
         :raises errors.DaemonUnreachable: at once, or from the iterator when the daemon ends.
         """
+        sock, _, rest = self._begin(methods.Watch(port=port))
+        return self._events(sock, rest, methods.Event)
+
+    def trace(self, request: methods.Trace) -> Iterator[TracedPacket]:
+        """Return the packets that *request* follows; fewer if what sends them is removed.
+
+        :raises errors.DaemonUnreachable: at once, or from the iterator: the daemon ended, or
+            the port is gone.
+        """
+        sock, _, rest = self._begin(request)
+        packets = self._events(sock, rest, TracedPacket)
+        return itertools.islice(packets, request.packets)
+
+    def capture(
+        self, request: methods.CaptureStart
+    ) -> tuple[methods.CaptureStarted, socket.socket, bytes]:
+        """Start a capture; return a blocking socket, the caller's, that its file comes from.
+
+        See :class:`.methods.CaptureStart` for its end.
+
+        :return: beside them, the first bytes of the file.
+        :raises errors.VhostBrickError: as :meth:`call`.
+        """
+        sock, answer, rest = self._begin(request)
+        sock.settimeout(None)
+        return answer, sock, bytes(rest)
+
+    def _begin(self, request: methods.Method[R]) -> tuple[socket.socket, R, bytearray]:
+        """Send *request*; return its connection, the answer, and what was read beyond that."""
         deadline = time.monotonic() + self.timeout
         sock = self._connect(deadline)
         try:
-            self._send(sock, methods.Watch(port=port), deadline)
+            self._send(sock, request, deadline)
             line, rest = self._read_line(sock, bytearray(), deadline)
-            wire.decode_answer(line)
+            return sock, self._result(request, line), rest
         except BaseException:
             sock.close()
             raise
-        return self._events(sock, rest)
 
-    def _events(self, sock: socket.socket, rest: bytearray) -> Iterator[methods.Event]:
+    def _result(self, request: methods.Method[R], line: bytes) -> R:
+        # A newer daemon may say more than we know of: see methods.API_VERSION.
+        return codec.from_json(request.result, wire.decode_answer(line), request.name, newer=True)
+
+    def _events(self, sock: socket.socket, rest: bytearray, kind: type[E]) -> Iterator[E]:
         with sock:
             while True:
                 line, rest = self._read_line(sock, rest, None)
-                yield codec.from_json(methods.Event, wire.decode_answer(line), "event", newer=True)
+                yield codec.from_json(kind, wire.decode_answer(line), "event", newer=True)
 
     def _send(self, sock: socket.socket, request: methods.Method[Any], deadline: float) -> None:
         # What is left open is left out: an older daemon may not know of it yet.

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from vhost_brick_plugin.codec import param
 from vhost_brick_plugin.model import Mode, Network, Offer, Port, PortSecurity, Session, Uplink
+from vhost_brick_plugin.probes import BUFFER, Direction, Filter
 from vhost_brick_plugin.report import (
     NO_TRAFFIC,
     BrickStats,
@@ -185,6 +186,25 @@ class Watching:
     port: str | None = param("The port whose events follow, or null for all.", default=None)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureStarted:
+    """The answer of ``capture_start``: a pcapng file follows on the same connection."""
+
+    number: int = param("The capture's number, for capture_stop.")
+    brick: str = param("The brick whose packets follow.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tracing:
+    """The answer of ``trace``.
+
+    On the same connection follow notifications of method ``event``, one a packet, with what
+    :class:`~vhost_brick_plugin.probes.TracedPacket` has, and the connection's end.
+    """
+
+    brick: str = param("The brick whose packets follow.")
+
+
 # -- what can be asked -------------------------------------------------------
 
 
@@ -325,6 +345,49 @@ class Watch(Method[Watching]):
     name = "watch"
 
     port: str | None = param("Only events of this port.", default=None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaptureStart(Method[CaptureStarted]):
+    """Stream a port's packets as pcapng on this connection, until a limit or its end.
+
+    Who has enough shuts the connection down for writing, and reads on: the file's last block
+    tells what was captured and what was not.  Closing it ends the capture, too.
+    """
+
+    name = "capture_start"
+
+    port: str = param(
+        "The port's id, or the brick of an uplink as graph names it, such as tap/blue0."
+    )
+    filter: Filter = param("Which packets, as classic BPF; default: all.", default=())
+    direction: Direction = param("Which way.", default=Direction.BOTH)
+    snaplen: int = param("Bytes of each packet to keep; 0: all.", default=0)
+    packets: int = param("End with so many; 0: any number.", default=0)
+    seconds: float = param("End after so long; 0: never.", default=0.0)
+    buffer: int = param("Bytes of memory for packets that wait for the reader.", default=BUFFER)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaptureStop(Method[Done]):
+    """End a capture, whoever started it; its reader gets what it has, and the end."""
+
+    name = "capture_stop"
+
+    number: int = param("As capture_start told it.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trace(Method[Tracing]):
+    """Follow the next packets from a port through the graph, and stream where each one went."""
+
+    name = "trace"
+
+    port: str = param(
+        "The port's id, or the brick of an uplink as graph names it, such as tap/blue0."
+    )
+    packets: int = param("So many, up to 1000.", default=10)
+    filter: Filter = param("Which packets, as classic BPF; default: all.", default=())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from vhost_brick_plugin.daemon import notify, server, watchdog
 from vhost_brick_plugin.daemon.boot import Booted
 from vhost_brick_plugin.daemon.dispatch import Dispatcher
 from vhost_brick_plugin.daemon.handover import Handover
+from vhost_brick_plugin.daemon.probes import Probes
 from vhost_brick_plugin.daemon.service import Service
 from vhost_brick_plugin.daemon.watchers import Hub, Subscription
 
@@ -72,7 +73,7 @@ class App:
         """
         settings = self._booted.settings
         self._facts = await self._on_thread(self._booted.datapath.info)
-        control = server.Server(settings.api_socket, self._dispatcher(), self._hub)
+        control = server.Server(settings.api_socket, self._dispatcher())
         await control.start(self._listener)
         works = (self._retry(), watchdog.show_life(self._booted.thread))
         tasks = [self._in_background(work) for work in works]
@@ -129,7 +130,12 @@ class App:
             methods.ConfigDump.name: self._config_dump,
             methods.Watch.name: self._subscribe,
         }
-        slow = {**self._service.handlers, methods.Handover.name: self._hand_over}
+        probes = Probes(self._booted.datapath, self._booted.thread)
+        slow = {
+            **self._service.handlers,
+            **probes.handlers,
+            methods.Handover.name: self._hand_over,
+        }
         return Dispatcher(quick, slow, self._booted.thread)
 
     def _hello(self, _request: methods.Hello) -> methods.HelloResult:

@@ -39,7 +39,7 @@ class Dispatcher:
         self._executor = executor
 
     async def __call__(self, who: Peer, request: wire.Request) -> Any:
-        """Return the result of *request* as JSON, or a Subscription as it is.
+        """Return the result of *request* as JSON, or a Stream as it is.
 
         :raises errors.MethodNotFound: there is no such method.
         :raises errors.InvalidParams: its parameters are not what it is declared with.

@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from vhost_brick_plugin import codec, errors
-from vhost_brick_plugin.api import methods, wire
+from vhost_brick_plugin.api import wire
 from vhost_brick_plugin.daemon import peer
 from vhost_brick_plugin.daemon.lines import LineReader
 from vhost_brick_plugin.daemon.settings import KEEP, Access
-from vhost_brick_plugin.daemon.watchers import Hub, Subscription
+from vhost_brick_plugin.daemon.stream import Stream
 
 LOG = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ PATIENCE_S = 10.0
 """A client may take so long for its request, and to read its answer."""
 
 Handler = Callable[[peer.Peer, wire.Request], Awaitable[Any]]
-"""Returns the result as JSON, or a Subscription to stream; raises VhostBrickError."""
+"""Returns the result as JSON, or a Stream to go on with; raises VhostBrickError."""
 
 
 def listen(path: str, access: Access) -> socket.socket:
@@ -88,20 +88,17 @@ class Server:
     """Serves the control socket.
 
     :param handler: carries out requests.
-    :param hub: what subscriptions are dropped from when their watcher leaves.
     """
 
     def __init__(
         self,
         path: str,
         handler: Handler,
-        hub: Hub,
         patience: float = PATIENCE_S,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._path = path
         self._handler = handler
-        self._hub = hub
         self._patience = patience
         self._max_connections = max_connections
         self._connections: set[asyncio.Task[None]] = set()
@@ -159,9 +156,9 @@ class Server:
         try:
             who = self._admit(writer)
             while not self._stopping and (line := await lines.next()) is not None:
-                subscription = await self._answer(who, line, writer)
-                if subscription is not None:
-                    await self._stream(subscription, reader, writer)
+                stream = await self._answer(who, line, writer)
+                if stream is not None:
+                    await _go_on(stream, reader, writer)
                     break
         except errors.VhostBrickError as e:
             return e
@@ -186,8 +183,8 @@ class Server:
 
     async def _answer(
         self, who: peer.Peer, line: bytes, writer: asyncio.StreamWriter
-    ) -> Subscription | None:
-        """Carry out the request in *line* and answer it; return a subscription to stream."""
+    ) -> Stream | None:
+        """Carry out the request in *line* and answer it; return what to go on with."""
         self._busy.add(_current_task())
         try:
             return await self._answer_busy(who, line, writer)
@@ -196,7 +193,7 @@ class Server:
 
     async def _answer_busy(
         self, who: peer.Peer, line: bytes, writer: asyncio.StreamWriter
-    ) -> Subscription | None:
+    ) -> Stream | None:
         try:
             request = wire.decode_request(line)
             result = await self._call(who, request)
@@ -204,12 +201,16 @@ class Server:
             LOG.debug("Request of %s refused: %s", who, e)
             await self._send(writer, wire.encode_error(wire.request_id(line), e))
             return None
-        if isinstance(result, Subscription):
-            watching = codec.to_json(methods.Watching(port=result.port))
-            await self._send(writer, wire.encode_result(request.id, watching))
-            return result
-        await self._send(writer, wire.encode_result(request.id, result))
-        return None
+        if not isinstance(result, Stream):
+            await self._send(writer, wire.encode_result(request.id, result))
+            return None
+        try:
+            answer = codec.to_json(result.answer)
+            await self._send(writer, wire.encode_result(request.id, answer))
+        except BaseException:
+            await result.end()
+            raise
+        return result
 
     async def _call(self, who: peer.Peer, request: wire.Request) -> Any:
         try:
@@ -225,29 +226,6 @@ class Server:
         async with asyncio.timeout(self._patience):
             await writer.drain()
 
-    async def _stream(
-        self,
-        subscription: Subscription,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        """Send events until the watcher leaves or is too slow."""
-
-        def overrun() -> None:
-            LOG.warning("A watcher of events is dropped: it does not keep up reading them")
-            writer.transport.abort()
-
-        subscription.on_overrun = overrun
-        sending = asyncio.create_task(_send_events(subscription, writer))
-        leaving = asyncio.create_task(_until_end(reader))
-        try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._hub.drop(subscription)
-            sending.cancel()
-            leaving.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
-
 
 def _current_task() -> asyncio.Task[None]:
     task = asyncio.current_task()
@@ -260,11 +238,19 @@ def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
         task.cancel()
 
 
-async def _send_events(subscription: Subscription, writer: asyncio.StreamWriter) -> None:
-    while True:
-        event = await subscription.next()
-        writer.write(wire.encode_event(codec.to_json(event)))
-        await writer.drain()
+async def _go_on(
+    stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Send what *stream* has until it ends, or the other end leaves."""
+    sending = asyncio.create_task(stream.send(writer))
+    leaving = asyncio.create_task(_until_end(reader))
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sending.cancel()
+        leaving.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+        await stream.end()
 
 
 async def _until_end(reader: asyncio.StreamReader) -> None:

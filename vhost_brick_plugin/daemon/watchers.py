@@ -7,24 +7,52 @@ Belongs to the event loop's thread.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
-from vhost_brick_plugin.api.methods import Event
+from vhost_brick_plugin import codec
+from vhost_brick_plugin.api import wire
+from vhost_brick_plugin.api.methods import Event, Watching
+from vhost_brick_plugin.daemon.stream import Stream
+
+LOG = logging.getLogger(__name__)
 
 BACKLOG = 1024
 """Events that may wait for one watcher."""
 
 
-class Subscription:
+class Subscription(Stream):
     """The news for one watcher.
 
-    :ivar on_overrun: called once when the watcher is too slow; set by its owner.
+    :param drop: ends it at the hub.
+    :ivar on_overrun: called once when the watcher is too slow.
     """
 
-    def __init__(self, port: str | None, backlog: int) -> None:
+    def __init__(
+        self, port: str | None, backlog: int, drop: Callable[[Subscription], None]
+    ) -> None:
         self.port = port
         self.on_overrun: Callable[[], None] = lambda: None
+        self._drop = drop
         self._queue: asyncio.Queue[Event] = asyncio.Queue(backlog)
+
+    @property
+    def answer(self) -> Watching:
+        return Watching(port=self.port)
+
+    async def send(self, writer: asyncio.StreamWriter) -> None:
+        def overrun() -> None:
+            LOG.warning("A watcher of events is dropped: it does not keep up reading them")
+            writer.transport.abort()
+
+        self.on_overrun = overrun
+        while True:
+            event = await self.next()
+            writer.write(wire.encode_event(codec.to_json(event)))
+            await writer.drain()
+
+    async def end(self) -> None:
+        self._drop(self)
 
     async def next(self) -> Event:
         """Wait for the next event."""
@@ -58,7 +86,7 @@ class Hub:
 
     def subscribe(self, port: str | None) -> Subscription:
         """Start collecting the events of *port* (None: all)."""
-        subscription = Subscription(port, self._backlog)
+        subscription = Subscription(port, self._backlog, self.drop)
         if self._greeting is not None:
             subscription.put(self._greeting)
         self._subscriptions.append(subscription)

@@ -16,6 +16,7 @@ from typing import Any
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.model import Network, Offer, Port, Session, Uplink
+from vhost_brick_plugin.probes import CaptureOptions, Filter, Traced
 from vhost_brick_plugin.report import (
     BrickStats,
     BufferStats,
@@ -295,6 +296,58 @@ class Datapath(abc.ABC):
     @abc.abstractmethod
     def graph(self) -> GraphResult:
         """Return the graph that the workers run."""
+
+    # -- seeing packets --------------------------------------------------------
+    #
+    # At a brick of the graph with a host's side: that of a port or of an uplink.  No packet
+    # is lost by it, and what is not looked at is not slowed down.
+
+    @abc.abstractmethod
+    def capture_start(self, brick: str, options: CaptureOptions) -> int:
+        """Capture what passes at *brick* from now on; return the capture's number.
+
+        It is kept in memory until :meth:`capture_deliver`.  A packet that finds no room is
+        not captured.
+
+        :raises errors.BrickNotFound: there is none of that name with a host's side.
+        :raises errors.DatapathError: also when the filter is no program.
+        """
+
+    @abc.abstractmethod
+    def capture_deliver(self, number: int, fd: int) -> None:
+        """Write it to *fd* as pcapng, until it ends; once.
+
+        It ends by its options, when the brick goes, when *fd* is closed at its other end, or
+        by :meth:`capture_stop`.  A socket is shut down for writing then.
+
+        :param fd: a socket or pipe; consumed, also by an error, and made non-blocking.
+        """
+
+    @abc.abstractmethod
+    def capture_stop(self, number: int) -> bool:
+        """End a capture if it has not ended, and forget its number.
+
+        What it has is still delivered, to who takes it.
+
+        :return: whether there was one.
+        """
+
+    @abc.abstractmethod
+    def trace_start(self, brick: str, packets: int, filter: Filter) -> int:
+        """Follow the next *packets* from the host's side of *brick*; return a number.
+
+        :param packets: 1 to :data:`~vhost_brick_plugin.probes.MAX_TRACED`.
+        :raises errors.BrickNotFound: as for :meth:`capture_start`.
+        :raises errors.DatapathError: also when *brick* is being traced, and as there.
+        """
+
+    @abc.abstractmethod
+    def trace_read(self, number: int) -> Traced:
+        """Return what it has seen since the last call; never blocks."""
+
+    @abc.abstractmethod
+    def trace_stop(self, number: int) -> bool:
+        """Follow no more, and forget its number; return whether there was one."""
 
     # -- two processes ---------------------------------------------------------
 

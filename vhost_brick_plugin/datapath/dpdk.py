@@ -21,9 +21,11 @@ from vhost_brick_plugin.datapath import base, dpdk_c, prelude, shape
 from vhost_brick_plugin.datapath.dpdk_c import ffi, lib
 from vhost_brick_plugin.datapath.dpdk_log import LogPipe
 from vhost_brick_plugin.datapath.dpdk_ports import Ports
+from vhost_brick_plugin.datapath.dpdk_probes import Probes
 from vhost_brick_plugin.datapath.dpdk_uplinks import Uplinks
 from vhost_brick_plugin.datapath.eal import beginning, cards_of
 from vhost_brick_plugin.model import Network, Offer, Port, Uplink, UplinkKind
+from vhost_brick_plugin.probes import CaptureOptions, Filter, Traced
 from vhost_brick_plugin.report import (
     BrickStats,
     BufferStats,
@@ -64,6 +66,7 @@ class DpdkDatapath(base.Datapath):
         """Each network and its switch, by name."""
         self._uplinks = Uplinks(self._options, self._log)
         self._ports = Ports()
+        self._probes = Probes()
         self._memories = ""
         """Where networks have their memories of their neighbours, or empty."""
         self._dormant = False
@@ -110,6 +113,7 @@ class DpdkDatapath(base.Datapath):
         return int(lib.vb_start(native))
 
     def stop(self) -> None:
+        self._probes.clear()
         lib.vb_stop()
         self._networks.clear()
         self._uplinks = Uplinks(self._options, self._log)
@@ -218,9 +222,7 @@ class DpdkDatapath(base.Datapath):
         return [_event(raw[i]) for i in range(lib.vb_events(raw, len(raw)))]
 
     def brick_stats(self) -> tuple[BrickStats, ...]:
-        bricks = {shape.switch(name): switch for name, (_, switch) in self._networks.items()}
-        bricks.update(self._uplinks.bricks())
-        bricks.update(self._ports.bricks())
+        bricks = self._bricks()
         return tuple(
             BrickStats(
                 brick=node.name,
@@ -256,6 +258,37 @@ class DpdkDatapath(base.Datapath):
 
     def graph(self) -> GraphResult:
         return shape.graph(self._networks, self._uplinks.joined(), self._ports.shapes())
+
+    def _bricks(self) -> dict[str, Any]:
+        """Return the handle of each brick by its name."""
+        bricks = {shape.switch(name): switch for name, (_, switch) in self._networks.items()}
+        bricks.update(self._uplinks.bricks())
+        bricks.update(self._ports.bricks())
+        return bricks
+
+    # -- seeing packets --
+
+    def capture_start(self, brick: str, options: CaptureOptions) -> int:
+        return self._probes.capture_start(brick, self._probed(brick), options)
+
+    def capture_deliver(self, number: int, fd: int) -> None:
+        self._probes.capture_deliver(number, fd)
+
+    def capture_stop(self, number: int) -> bool:
+        return self._probes.capture_stop(number)
+
+    def trace_start(self, brick: str, packets: int, filter: Filter) -> int:
+        return self._probes.trace_start(brick, self._probed(brick), packets, filter)
+
+    def trace_read(self, number: int) -> Traced:
+        return self._probes.trace_read(number)
+
+    def trace_stop(self, number: int) -> bool:
+        return self._probes.trace_stop(number)
+
+    def _probed(self, brick: str) -> Any:
+        shape.check_has_peer(self.graph(), brick)
+        return self._bricks()[brick]
 
     # -- two processes --
 

@@ -51,6 +51,7 @@ def _names(function: Any) -> list[str]:
 
 DROPS = _names(lib.vb_drop_name)
 FAULTS = _names(lib.vb_fault_name)
+DECISIONS = _names(lib.vb_decision_name)
 
 
 def check(

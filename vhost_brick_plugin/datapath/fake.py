@@ -31,6 +31,7 @@ from vhost_brick_plugin.datapath.base import (
     TakeOver,
 )
 from vhost_brick_plugin.datapath.fake_lead import Follower, Known, Leader
+from vhost_brick_plugin.datapath.fake_probes import Probes
 from vhost_brick_plugin.model import (
     MAX_QUEUE_PAIRS,
     Mode,
@@ -43,6 +44,7 @@ from vhost_brick_plugin.model import (
     Uplink,
     UplinkKind,
 )
+from vhost_brick_plugin.probes import CaptureOptions, Direction, Filter, Traced, TracedPacket
 from vhost_brick_plugin.report import (
     NO_TRAFFIC,
     BrickStats,
@@ -89,6 +91,7 @@ class FakeDatapath(Datapath):
         self._stopped = False
         self._networks: dict[str, _Network] = {}
         self._ports: dict[str, _Port] = {}
+        self._probes = Probes()
         self._events: list[Event] = []
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._ended_fd = os.eventfd(0, os.EFD_CLOEXEC)
@@ -163,6 +166,9 @@ class FakeDatapath(Datapath):
         self._begin("uplink_remove", str(uplink))
         uplinks, index = self._find_uplink(network, uplink)
         del uplinks[index]
+        device = shape.device(uplink)
+        if all(node.name != device for node in self.graph().nodes):
+            self._probes.gone(device)
 
     def port_add(self, port: Port, offer: Offer) -> None:
         self._begin("port_add", port.id)
@@ -241,6 +247,26 @@ class FakeDatapath(Datapath):
             for id, known in self._ports.items()
         )
         return shape.graph(self._networks, self._uplinks(), ports)
+
+    def capture_start(self, brick: str, options: CaptureOptions) -> int:
+        shape.check_has_peer(self.graph(), brick)
+        return self._probes.capture_start(brick, options)
+
+    def capture_deliver(self, number: int, fd: int) -> None:
+        self._probes.capture_deliver(number, fd)
+
+    def capture_stop(self, number: int) -> bool:
+        return self._probes.capture_stop(number)
+
+    def trace_start(self, brick: str, packets: int, filter: Filter) -> int:
+        shape.check_has_peer(self.graph(), brick)
+        return self._probes.trace_start(brick, packets, filter)
+
+    def trace_read(self, number: int) -> Traced:
+        return self._probes.trace_read(number)
+
+    def trace_stop(self, number: int) -> bool:
+        return self._probes.trace_stop(number)
 
     def abilities(self) -> Abilities:
         return Abilities(features=SUPPORTED, queues=MAX_QUEUE_PAIRS)
@@ -325,6 +351,14 @@ class FakeDatapath(Datapath):
         """Set a port's counters."""
         self._port(id).counters = counters
 
+    def pass_frame(self, brick: str, frame: bytes, direction: Direction) -> None:
+        """Let captures at *brick* see *frame*."""
+        self._probes.capture(brick, frame, direction)
+
+    def pass_traced(self, brick: str, packet: TracedPacket) -> None:
+        """Let a trace of *brick* see where *packet* went."""
+        self._probes.trace(brick, packet)
+
     def fail(self, method: str, name: str, error: errors.VhostBrickError) -> None:
         """Let *method* raise *error* for *name* until :meth:`mend`."""
         self._failures[method, name] = error
@@ -377,6 +411,7 @@ class FakeDatapath(Datapath):
 
     def _close(self, id: str) -> None:
         known = self._ports.pop(id)
+        self._probes.gone(shape.vhost(id))
         for number in known.sessions:
             self._tell("session_closed", port=id, session=number)
         if self._leader is not None:

@@ -9,8 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 
-from vhost_brick_plugin.model import Uplink
+from vhost_brick_plugin import errors
+from vhost_brick_plugin.model import Uplink, UplinkKind
 from vhost_brick_plugin.report import GraphEdge, GraphNode, GraphResult
+
+WITH_PEER = frozenset({"vhost", *(kind.value for kind in UplinkKind)})
+"""Kinds of bricks with a host's side: those of ports and uplinks."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,18 @@ def vhost(port: str) -> str:
 def antispoof(port: str) -> str:
     """Return the name of the brick that keeps a port's security."""
     return f"antispoof/{port}"
+
+
+def check_has_peer(graph: GraphResult, brick: str) -> None:
+    """Raise BrickNotFound unless *graph* has *brick* and it has a host's side."""
+    kind = next((node.kind for node in graph.nodes if node.name == brick), None)
+    if kind is None:
+        raise errors.BrickNotFound(f"the graph has no brick {brick}")
+    if kind not in WITH_PEER:
+        raise errors.BrickNotFound(
+            f"{brick} has no host's side",
+            hint=f"Name a port, or an uplink's brick: {', '.join(sorted(WITH_PEER))}.",
+        )
 
 
 def graph(

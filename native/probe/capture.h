@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the runtime asks of captures; the rest is in vhost_brick.h.
+ */
+#ifndef VB_CAPTURE_H
+#define VB_CAPTURE_H
+
+/* All bricks are gone: have what was captured written, by readers who take it at once. */
+void vb_captures_finish(void);
+
+#endif
