@@ -23,6 +23,7 @@ from vhost_brick_plugin.version import version
 _PACKAGE = "vhost_brick_plugin.cli"
 
 COMMANDS = {
+    "capture": "capture:Capture",
     "doctor": "doctor:Doctor",
     "domain attach": "domain:Attach",
     "domain check": "domain:Check",

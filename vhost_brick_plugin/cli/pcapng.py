@@ -6,6 +6,7 @@ Files are those of native/probe/pcapng.c: one interface, the byte order of this 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import struct
@@ -41,14 +42,14 @@ def totals(end: bytes) -> Totals | None:
 
     :param end: the file's last bytes, :data:`MAX_TOTALS` if it has so many.
     """
-    if len(end) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack_from(end, len(end) - _LENGTH.size)
-    block = end[-length:]
-    if length < _STATISTICS_HEAD or _HEAD.unpack_from(block) != (_STATISTICS, length):
-        return None
-    counts = dict(_options(block[_STATISTICS_HEAD : -_LENGTH.size]))
-    return Totals(*(_COUNT.unpack(counts[code])[0] for code in (_SEEN, _LOST, _CAPTURED)))
+    # An unfinished one may end with anything: a guest wrote it.
+    with contextlib.suppress(struct.error, KeyError):
+        (length,) = _LENGTH.unpack(end[-_LENGTH.size :])
+        block = end[-length:]
+        if len(block) == length and _HEAD.unpack_from(block) == (_STATISTICS, length):
+            counts = dict(_options(block[_STATISTICS_HEAD : -_LENGTH.size]))
+            return Totals(*(_COUNT.unpack(counts[code])[0] for code in (_SEEN, _LOST, _CAPTURED)))
+    return None
 
 
 def _options(data: bytes) -> Iterator[tuple[int, bytes]]:
