@@ -169,6 +169,21 @@ def tshark(path: Path, *fields: str) -> list[list[str]]:
     return [line.split("\t") for line in done.stdout.splitlines()]
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="takes two cores")
+def test_packets_of_two_workers_are_in_one_order(
+    make_daemon: Callable[..., Daemon], make_frontend: Callable[..., Frontend], tmp_path: Path
+) -> None:
+    """What web sends is seen by the worker of its port, what it is given by that of the other."""
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))
+    daemon = make_daemon(config={"dpdk": {"worker_cores": cores}})
+    guests = connect(daemon, make_frontend)
+    with Capture(daemon, "web", tmp_path / "web.pcapng") as capture:
+        sent = stream(guests)
+        capture.end()
+    assert passed_in(read(capture.path)) == sent
+    assert all(worker.busy_polls for worker in daemon.client.stats().workers)
+
+
 def test_bytes_of_each_packet(daemon: Daemon, guests: Guests, tmp_path: Path) -> None:
     with Capture(daemon, "web", tmp_path / "web.pcapng", "-s", "64") as capture:
         sent = stream(guests)
@@ -458,6 +473,7 @@ def test_a_reader_that_does_not_read_costs_the_capture_only(
     with Capture(
         *(daemon, "a", "-", "--buffer", "1", "--direction", "from-guest"), stdout=subprocess.PIPE
     ) as capture:
+        began = time.time_ns()
         vm.reset()
         before = {name: daemon.client.port_show(id=name).counters for name in names}
         vm.start("c", src=mac(2), dst=mac(3), rate=2000)
@@ -468,13 +484,41 @@ def test_a_reader_that_does_not_read_costs_the_capture_only(
         assert (vm.stats("b").lost, vm.stats("d").lost) == (0, 0)
         for name in names:
             assert daemon.client.port_show(id=name).counters.drops == before[name].drops
+        ended = time.time_ns()
         capture.process.send_signal(signal.SIGINT)
         assert capture.process.stdout
         data = capture.process.stdout.read()
         totals = capture.totals()
     assert totals.seen == LOAD
     assert totals.lost > 0
-    assert totals.captured == LOAD - totals.lost == len(read(data))
+    times = [packet.time for packet in read(data)]
+    assert totals.captured == LOAD - totals.lost == len(times)
+    # Also of those that have waited for the reader.
+    assert began <= times[0]
+    assert times[-1] <= ended
+    assert times == sorted(times)
+
+
+def test_packets_that_wait_for_their_reader_keep_their_times(
+    daemon: Daemon, guests: Guests, tmp_path: Path
+) -> None:
+    """EAL rounds the TSC's frequency: a second that is told by it is milliseconds too long."""
+    segment = Segment(4, payload(63000), 1440, WEB, DB)
+    with (
+        Capture(daemon, "web", "-", stdout=subprocess.PIPE) as late,
+        Capture(daemon, "web", tmp_path / "web.pcapng", "--seconds", "1.5") as prompt,
+    ):
+        # More than there is room for on the way from the daemon.
+        for _ in range(40):
+            carry(*guests, segment.frame, segment.header)
+        prompt.totals()
+        late.process.send_signal(signal.SIGINT)
+        assert late.process.stdout
+        data = late.process.stdout.read()
+        late.totals()
+    # The last ones have waited for all that time; the two see each one within a moment.
+    pairs = zip(read(data)[-5:], read(prompt.path)[-5:], strict=True)
+    assert min(abs(one.time - other.time) for one, other in pairs) < 200_000
 
 
 # -- errors --------------------------------------------------------------------
