@@ -20,10 +20,25 @@ from vhost_brick_plugin.datapath.dpdk_c import check, ffi, lib
 from vhost_brick_plugin.model import Mode, Network, Port, PortSecurity, SecurityMode
 
 
-def read() -> dict[str, Any]:
-    raw = ffi.new("struct vb_worker_cost *")
-    check(lib.vb_worker_cost(0, raw), "reading what a packet costs")
-    return {name: getattr(raw, name) for name, _ in ffi.typeof(raw[0]).fields}
+class Measurement:
+    """What has happened since it was made."""
+
+    def __init__(self) -> None:
+        self._had_rounds = rounds()
+        lib.vb_workers_measure(True)
+
+    def read(self) -> dict[str, Any]:
+        raw = ffi.new("struct vb_worker_cost *")
+        check(lib.vb_worker_cost(0, raw), "reading what a packet costs")
+        cost = {name: getattr(raw, name) for name, _ in ffi.typeof(raw[0]).fields}
+        return cost | {"rounds": rounds() - self._had_rounds}
+
+
+def rounds() -> int:
+    """Return how often the worker has gone through its ports."""
+    raw = ffi.new("struct vb_worker_stats *")
+    check(lib.vb_worker_stats(0, raw), "reading a worker's rounds")
+    return int(raw.polls)
 
 
 def serve(options: argparse.Namespace) -> DpdkDatapath:
@@ -60,14 +75,15 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("path", nargs="+", help="of each port's socket, on which a VM listens")
     serve(parser.parse_args())
+    measurement: Measurement | None = None
     print(json.dumps({"ready": True, "pid": os.getpid()}), flush=True)
     for line in sys.stdin:
+        answer: dict[str, Any] = {}
         match line.strip():
             case "measure":
-                lib.vb_workers_measure(True)
-                answer: dict[str, Any] = {}
-            case "read":
-                answer = read()
+                measurement = Measurement()
+            case "read" if measurement:
+                answer = measurement.read()
             case _:
                 answer = {"error": "no such command"}
         print(json.dumps(answer), flush=True)

@@ -24,6 +24,9 @@ LOST_MAX = 0.01
 MOVED_MIN = 1.5
 """Cores whose distance changes by such a factor were moved about by the hypervisor."""
 
+BUSY_PORTS = 2
+"""Others are idle."""
+
 NO_GOOD_ROUND = "no round was undisturbed"
 
 
@@ -54,10 +57,36 @@ class Scenario:
 
 
 @dataclass(frozen=True)
+class Empty:
+    """Polls of a worker that found no packet.
+
+    :ivar cycles: of them all.
+    :ivar rounds: of the worker through its ports, whether they found packets or not.
+    """
+
+    polls: int
+    cycles: int
+    rounds: int
+
+    @property
+    def each(self) -> float:
+        """Cycles of one."""
+        return self.cycles / max(self.polls, 1)
+
+    @property
+    def polls_a_round(self) -> float:
+        return self.polls / max(self.rounds, 1)
+
+    @property
+    def cycles_a_round(self) -> float:
+        return self.cycles / max(self.rounds, 1)
+
+
+@dataclass(frozen=True)
 class Round:
     """One measurement of one system; cycles are the TSC's.
 
-    :ivar median: None where the system does not tell; so with *full*.
+    :ivar median: None where the system does not tell; so with *full* and *empty*.
     :ivar busy: the share of time in polls that found a packet.
     :ivar lost: the share of frames that did not arrive.
     :ivar distance_ns: between the cores: a cache line's way to the other one and back; None:
@@ -69,6 +98,7 @@ class Round:
     mpps: float
     busy: float
     full: float | None
+    empty: Empty | None
     lost: float
     distance_ns: float | None
     share: Share
@@ -118,6 +148,7 @@ def row(system: str, scenario: Scenario, rounds: Sequence[Round]) -> dict[str, A
     """Return the medians of the rounds that count; of all, and saying so, if none does."""
     good = [r for r in rounds if not r.disturbed]
     used = good or rounds
+    empty = [r.empty for r in used if r.empty]
     made: dict[str, Any] = {
         "kind": "forward",
         "system": system,
@@ -132,6 +163,9 @@ def row(system: str, scenario: Scenario, rounds: Sequence[Round]) -> dict[str, A
         "mpps": middle((r.mpps for r in used), 3),
         "busy": middle((r.busy for r in used), 3),
         "full_bursts": middle((r.full for r in used), 3),
+        "empty_poll_cycles": middle((e.each for e in empty), 1),
+        "empty_polls_per_round": middle((e.polls_a_round for e in empty), 2),
+        "empty_cycles_per_round": middle((e.cycles_a_round for e in empty), 1),
         "lost": middle((r.lost for r in used), 4),
         "distance_ns": middle((r.distance_ns for r in used), 0),
         "cores_moved": moved(r.distance_ns for r in used),
@@ -158,7 +192,10 @@ def note(made: dict[str, Any]) -> str:
     if not made["rounds"]:
         notes.append(NO_GOOD_ROUND)
     elif made["busy"] < BUSY_MIN:
-        notes.append(f"waited for the generator: busy for {made['busy']:.0%}")
+        reason = "waited for the generator"
+        if made["ports"] > BUSY_PORTS:
+            reason += ", or polled idle ports"
+        notes.append(f"{reason}: busy for {made['busy']:.0%}")
     if made["cores_moved"]:
         notes.append("cores were near at times and far at others")
     if made["lost"] > LOST_MAX:
@@ -226,6 +263,33 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 f"{made['rounds']}{thrown}",
                 number(made["ratio_to_library"], "{:.2f}")
                 + ("~" if made["ratio_of"] == "mean" else ""),
+                made["note"],
+            ).rstrip()
+        )
+    return "\n".join(lines)
+
+
+IDLE_LINE = "  {:<9}{:>12}{:>16}{:>16}{:>7}  {}"
+
+
+def idle_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return what idle ports cost beside busy ones, as text; empty: no row tells."""
+    told = [r for r in rows if r["ports"] > BUSY_PORTS and r["empty_poll_cycles"] is not None]
+    if not told:
+        return ""
+    lines = [
+        "Cycles (TSC) in polls that found no packet, in a round of the worker through its ports:",
+        IDLE_LINE.format("", "each poll", "polls a round", "cycles a round", "busy", "").rstrip(),
+    ]
+    for made in told:
+        lines += [str(scenario_of(made))] * (str(scenario_of(made)) not in lines)
+        lines.append(
+            IDLE_LINE.format(
+                made["system"],
+                number(made["empty_poll_cycles"], "{:.1f}"),
+                number(made["empty_polls_per_round"], "{:.1f}"),
+                number(made["empty_cycles_per_round"], "{:.0f}"),
+                number(made["busy"], "{:.0%}"),
                 made["note"],
             ).rstrip()
         )

@@ -11,11 +11,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from bench import peers
+from bench.figures import Empty
 from bench.generator import EAL, NATIVE
 from bench.talk import DEADLINE_S, Process
 
@@ -47,15 +48,17 @@ class Cost:
     :ivar median: of polls that carried a full burst; None: the system does not tell.
     :ivar busy_cycles: TSC cycles in polls that found a packet.
     :ivar full: the share of packets that came in full bursts; None as above.
+    :ivar empty: None as above.
     """
 
     mean: float
     median: float | None
     busy_cycles: float
     full: float | None
+    empty: Empty | None
 
 
-NO_COST = Cost(mean=0.0, median=None, busy_cycles=0.0, full=None)
+NO_COST = Cost(mean=0.0, median=None, busy_cycles=0.0, full=None, empty=None)
 """Of no packets at all: a mean of them is not told, as in a round without a core to run on."""
 
 
@@ -140,6 +143,7 @@ class Counting(System):
             median=told["median"] or None,
             busy_cycles=told["cycles"],
             full=told["full_packets"] / packets,
+            empty=Empty(told["empty_polls"], told["empty_cycles"], told["rounds"]),
         )
 
 
@@ -235,7 +239,7 @@ class Testpmd(System):
         found = self.CYCLES.search(told)
         if found is None:
             raise self.processes[0].error("no cycles among its figures")
-        return Cost(mean=float(found[1]), median=None, busy_cycles=float(found[2]), full=None)
+        return replace(NO_COST, mean=float(found[1]), busy_cycles=float(found[2]))
 
     def _tell(self, command: str) -> str:
         words, answer = self.END
@@ -278,7 +282,7 @@ class OpenVSwitch(System):
         found = self.CYCLES.search(told)
         if found is None:
             raise self.processes[-1].error(f"no cycles in {told!r}")
-        return Cost(mean=float(found[2]), median=None, busy_cycles=float(found[1]), full=None)
+        return replace(NO_COST, mean=float(found[2]), busy_cycles=float(found[1]))
 
     @property
     def _remote(self) -> str:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import figures, picture, quiet
-from bench.figures import Round, Scenario
+from bench.figures import Empty, Round, Scenario
 from bench.generator import Latency
 from bench.machine import Sample, Share
 from bench.quiet import LatencyRound, Pause
@@ -32,6 +32,7 @@ def measured(median: float | None = 100.0, share: Share = ALONE, **changes: Any)
         "mpps": 10.0,
         "busy": 0.99,
         "full": 1.0,
+        "empty": None,
         "lost": 0.0,
         "distance_ns": 50.0,
         "share": share,
@@ -102,6 +103,11 @@ def test_a_worker_that_waits_is_told_of_and_so_are_lost_frames() -> None:
     assert made["note"] == "waited for the generator: busy for 60%; 5.0% lost"
 
 
+def test_a_worker_with_idle_ports_may_have_been_with_them() -> None:
+    made = figures.row("library", Scenario(64, ports=64), [measured(busy=0.6)])
+    assert made["note"] == "waited for the generator, or polled idle ports: busy for 60%"
+
+
 def test_a_row_tells_if_cores_were_moved() -> None:
     stayed = figures.row("brick", SMALL, [measured(), measured(distance_ns=70.0)])
     assert (stayed["distance_ns"], stayed["note"]) == (60, "")
@@ -111,6 +117,44 @@ def test_a_row_tells_if_cores_were_moved() -> None:
     assert alike["note"] == ""
     unknown = figures.row("brick", SMALL, [measured(), measured(distance_ns=None)])
     assert (unknown["distance_ns"], unknown["note"]) == (50, "")
+
+
+# ---- polls that find nothing
+
+
+def test_empty_polls_are_told_each_and_by_the_round() -> None:
+    empty = Empty(polls=400, cycles=6000, rounds=200)
+    made = figures.row("brick", SMALL, [measured(empty=empty)])
+    assert made["empty_poll_cycles"] == 15.0
+    assert made["empty_polls_per_round"] == 2.0
+    assert made["empty_cycles_per_round"] == 30.0
+
+
+def test_a_worker_that_has_not_polled_has_no_cost_of_empty_polls() -> None:
+    made = figures.row("brick", SMALL, [measured(empty=Empty(polls=0, cycles=0, rounds=0))])
+    assert (made["empty_poll_cycles"], made["empty_cycles_per_round"]) == (0.0, 0.0)
+
+
+def test_a_system_that_does_not_tell_of_empty_polls_has_none() -> None:
+    made = figures.row("ovs", SMALL, [measured()])
+    assert made["empty_poll_cycles"] is None
+    assert made["empty_polls_per_round"] is None
+    assert made["empty_cycles_per_round"] is None
+
+
+def test_the_table_of_idle_ports_has_those_who_tell_and_have_some() -> None:
+    empty = measured(empty=Empty(polls=640, cycles=9600, rounds=320))
+    many = Scenario(64, ports=64)
+    made = rows(("brick", empty)) + rows(
+        ("brick", empty), ("library", empty), ("ovs", measured()), scenario=many
+    )
+    lines = figures.idle_table(made).splitlines()
+    assert lines[2] == "64 bytes, one way, 64 ports"
+    assert [line.split() for line in lines[3:]] == [
+        ["brick", "15.0", "2.0", "30", "99%"],
+        ["library", "15.0", "2.0", "30", "99%"],
+    ]
+    assert figures.idle_table(rows(("brick", empty))) == ""
 
 
 # ---- rows and ratios
