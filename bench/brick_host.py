@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.generator import mac
 from vhost_brick_plugin.datapath.base import Options
 from vhost_brick_plugin.datapath.dpdk import DpdkDatapath
 from vhost_brick_plugin.datapath.dpdk_c import check, ffi, lib
@@ -23,21 +24,29 @@ from vhost_brick_plugin.model import Mode, Network, Port, PortSecurity, Security
 class Measurement:
     """What has happened since it was made."""
 
-    def __init__(self) -> None:
-        self._had_rounds = rounds()
+    def __init__(self, workers: int) -> None:
+        self._had_rounds = [rounds(worker) for worker in range(workers)]
         lib.vb_workers_measure(True)
 
     def read(self) -> dict[str, Any]:
-        raw = ffi.new("struct vb_worker_cost *")
-        check(lib.vb_worker_cost(0, raw), "reading what a packet costs")
-        cost = {name: getattr(raw, name) for name, _ in ffi.typeof(raw[0]).fields}
-        return cost | {"rounds": rounds() - self._had_rounds}
+        return {
+            "workers": [
+                cost(worker) | {"rounds": rounds(worker) - had}
+                for worker, had in enumerate(self._had_rounds)
+            ]
+        }
 
 
-def rounds() -> int:
-    """Return how often the worker has gone through its ports."""
+def cost(worker: int) -> dict[str, int]:
+    raw = ffi.new("struct vb_worker_cost *")
+    check(lib.vb_worker_cost(worker, raw), "reading what a packet costs")
+    return {name: getattr(raw, name) for name, _ in ffi.typeof(raw[0]).fields}
+
+
+def rounds(worker: int) -> int:
+    """Return how often a worker has gone through its ports."""
     raw = ffi.new("struct vb_worker_stats *")
-    check(lib.vb_worker_stats(0, raw), "reading a worker's rounds")
+    check(lib.vb_worker_stats(worker, raw), "reading a worker's rounds")
     return int(raw.polls)
 
 
@@ -45,8 +54,9 @@ def serve(options: argparse.Namespace) -> DpdkDatapath:
     datapath = DpdkDatapath()
     datapath.start(
         Options(
-            worker_cores=(options.worker_core,),
+            worker_cores=tuple(options.worker_core),
             control_cores=(options.control_core,),
+            idle_sleep_us=options.idle_sleep_us,
             memory_mb=options.memory_mb,
             mbufs=options.mbufs,
             # A process that is stopped while others are measured hangs, as it seems.
@@ -60,7 +70,7 @@ def serve(options: argparse.Namespace) -> DpdkDatapath:
             network="bench",
             mode=Mode.CLIENT,
             socket_path=path,
-            mac=f"52:54:00:00:00:{0x0A + number:02x}",
+            mac=mac(number),
             mtu=1500,
             queues=options.queues,
             security=PortSecurity(mode=SecurityMode.OPEN),
@@ -71,17 +81,20 @@ def serve(options: argparse.Namespace) -> DpdkDatapath:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    for name in ("worker-core", "control-core", "memory-mb", "mbufs", "queues"):
+    parser.add_argument("--worker-core", type=int, action="append", required=True)
+    for name in ("control-core", "memory-mb", "mbufs", "queues"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--idle-sleep-us", type=int, default=Options().idle_sleep_us)
     parser.add_argument("path", nargs="+", help="of each port's socket, on which a VM listens")
-    serve(parser.parse_args())
+    options = parser.parse_args()
+    serve(options)
     measurement: Measurement | None = None
     print(json.dumps({"ready": True, "pid": os.getpid()}), flush=True)
     for line in sys.stdin:
         answer: dict[str, Any] = {}
         match line.strip():
             case "measure":
-                measurement = Measurement()
+                measurement = Measurement(len(options.worker_core))
             case "read" if measurement:
                 answer = measurement.read()
             case _:

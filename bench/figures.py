@@ -4,7 +4,7 @@
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bench.machine import Share
 
@@ -27,7 +27,16 @@ MOVED_MIN = 1.5
 BUSY_PORTS = 2
 """Others are idle."""
 
+NOT_AS_FAR = "cores were not as far from each other for one worker"
 NO_GOOD_ROUND = "no round was undisturbed"
+
+
+class Shape(NamedTuple):
+    """What systems are started with; see :class:`Scenario`."""
+
+    queues: int
+    ports: int
+    shared_cores: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,11 @@ class Scenario:
 
     :ivar both: both ways, not only from the first VM to the second one.
     :ivar queues: pairs of each port.
-    :ivar ports: two that are busy, and the others idle.
+    :ivar ports: two that are busy, and the others idle; all are busy where cores are shared.
     :ivar fresh: VMs write all of a frame that they send, and read all that they receive.
+    :ivar shared_cores: the load and the workers have the cores in turn, all at once; half of
+        the ports send.
+    :ivar one_receiver: all of them to the same port, and not each to one of its own.
     """
 
     frame: int
@@ -46,6 +58,12 @@ class Scenario:
     ports: int = 2
     flows: int = 1
     fresh: bool = False
+    shared_cores: bool = False
+    one_receiver: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.queues, self.ports, self.shared_cores)
 
     def __str__(self) -> str:
         parts = [f"{self.frame} bytes", "both ways" if self.both else "one way"]
@@ -53,6 +71,8 @@ class Scenario:
         parts += [f"{self.ports} ports"] * (self.ports > 2)
         parts += [f"{self.flows} flows"] * (self.flows > 1)
         parts += ["fresh frames"] * self.fresh
+        parts += ["shared cores"] * self.shared_cores
+        parts += ["one receiver"] * self.one_receiver
         return ", ".join(parts)
 
 
@@ -83,11 +103,23 @@ class Empty:
 
 
 @dataclass(frozen=True)
+class Worker:
+    """One of the workers of a system.
+
+    :ivar median: None: it had no full burst.
+    :ivar share: of all packets.
+    """
+
+    median: float | None
+    share: float
+
+
+@dataclass(frozen=True)
 class Round:
     """One measurement of one system; cycles are the TSC's.
 
     :ivar median: None where the system does not tell; so with *full* and *empty*.
-    :ivar busy: the share of time in polls that found a packet.
+    :ivar busy: the share of time in polls that found a packet: the mean of all workers.
     :ivar lost: the share of frames that did not arrive.
     :ivar distance_ns: between the cores: a cache line's way to the other one and back; None:
         not known.
@@ -102,6 +134,7 @@ class Round:
     lost: float
     distance_ns: float | None
     share: Share
+    workers: tuple[Worker, ...] = ()
 
     @property
     def disturbed(self) -> str:
@@ -144,22 +177,30 @@ def wants_more(rounds: Sequence[Judged], wanted: int) -> bool:
     return good < wanted and len(rounds) < 2 * wanted
 
 
-def row(system: str, scenario: Scenario, rounds: Sequence[Round]) -> dict[str, Any]:
+def row(
+    system: str, scenario: Scenario, rounds: Sequence[Round], workers: int = 1
+) -> dict[str, Any]:
     """Return the medians of the rounds that count; of all, and saying so, if none does."""
     good = [r for r in rounds if not r.disturbed]
     used = good or rounds
     empty = [r.empty for r in used if r.empty]
+    by_worker = list(zip(*(r.workers for r in used), strict=False))
     made: dict[str, Any] = {
         "kind": "forward",
         "system": system,
+        "workers": workers,
         "frame": scenario.frame,
         "directions": 2 if scenario.both else 1,
         "queues": scenario.queues,
         "ports": scenario.ports,
         "flows": scenario.flows,
         "fresh": scenario.fresh,
+        "shared_cores": scenario.shared_cores,
+        "one_receiver": scenario.one_receiver,
         "cycles_per_packet_median": middle((r.median for r in used), 0),
         "cycles_per_packet_mean": middle((r.mean for r in used), 1),
+        "workers_median": [middle((w.median for w in had), 0) for had in by_worker],
+        "workers_packets": [middle((w.share for w in had), 3) for had in by_worker],
         "mpps": middle((r.mpps for r in used), 3),
         "busy": middle((r.busy for r in used), 3),
         "full_bursts": middle((r.full for r in used), 3),
@@ -191,7 +232,7 @@ def note(made: dict[str, Any]) -> str:
     notes = []
     if not made["rounds"]:
         notes.append(NO_GOOD_ROUND)
-    elif made["busy"] < BUSY_MIN:
+    elif made["busy"] < BUSY_MIN and not made["shared_cores"]:
         reason = "waited for the generator"
         if made["ports"] > BUSY_PORTS:
             reason += ", or polled idle ports"
@@ -203,13 +244,20 @@ def note(made: dict[str, Any]) -> str:
     return "; ".join(notes)
 
 
-SAME = ("frame", "directions", "queues", "ports", "flows", "fresh")
+SAME = (
+    *("frame", "directions", "queues", "ports", "flows", "fresh"),
+    *("shared_cores", "one_receiver"),
+)
 """What two rows that compare have in common."""
 
 
 def add_ratios(rows: Sequence[dict[str, Any]]) -> None:
-    """Set each row's cost beside the library's: of medians, or of means if it has no median."""
+    """Set each row's cost beside the library's: of medians, or of means if it has no median.
+
+    And that of more than one worker beside the cost of one, of the same system.
+    """
     libraries = {tuple(r[k] for k in SAME): r for r in rows if r["system"] == "library"}
+    alone = {(r["system"], *(r[k] for k in SAME)): r for r in rows if r["workers"] == 1}
     for made in rows:
         library = libraries.get(tuple(made[k] for k in SAME))
         by = "median" if made["cycles_per_packet_median"] is not None else "mean"
@@ -217,6 +265,13 @@ def add_ratios(rows: Sequence[dict[str, Any]]) -> None:
         limit = library[key] if library else None
         made["ratio_to_library"] = round(made[key] / limit, 3) if limit else None
         made["ratio_of"] = by if limit else None
+        one = alone.get((made["system"], *(made[k] for k in SAME)))
+        base = one[key] if one else None
+        made["ratio_to_one_worker"] = None
+        if one and base and made["workers"] > 1:
+            made["ratio_to_one_worker"] = round(made[key] / base, 3)
+            if moved([one["distance_ns"], made["distance_ns"]]):
+                made["note"] = "; ".join(filter(None, [made["note"], NOT_AS_FAR]))
 
 
 # ---- the table
@@ -232,7 +287,13 @@ def scenario_of(made: dict[str, Any]) -> Scenario:
         ports=made["ports"],
         flows=made["flows"],
         fresh=made["fresh"],
+        shared_cores=made["shared_cores"],
+        one_receiver=made["one_receiver"],
     )
+
+
+def label(system: str, workers: int) -> str:
+    return f"{system} x{workers}" if workers > 1 else system
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -252,7 +313,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         thrown = f"-{made['thrown_away']}" if made["thrown_away"] else ""
         lines.append(
             LINE.format(
-                made["system"],
+                label(made["system"], made["workers"]),
                 number(made["cycles_per_packet_median"], "{:.0f}"),
                 number(made["cycles_per_packet_mean"], "{:.1f}"),
                 number(made["mpps"], "{:.2f}"),
@@ -274,7 +335,11 @@ IDLE_LINE = "  {:<9}{:>12}{:>16}{:>16}{:>7}  {}"
 
 def idle_table(rows: Sequence[dict[str, Any]]) -> str:
     """Return what idle ports cost beside busy ones, as text; empty: no row tells."""
-    told = [r for r in rows if r["ports"] > BUSY_PORTS and r["empty_poll_cycles"] is not None]
+    told = [
+        r
+        for r in rows
+        if r["ports"] > BUSY_PORTS and not r["shared_cores"] and r["empty_poll_cycles"] is not None
+    ]
     if not told:
         return ""
     lines = [
@@ -291,6 +356,32 @@ def idle_table(rows: Sequence[dict[str, Any]]) -> str:
                 number(made["empty_cycles_per_round"], "{:.0f}"),
                 number(made["busy"], "{:.0%}"),
                 made["note"],
+            ).rstrip()
+        )
+    return "\n".join(lines)
+
+
+WORKERS_LINE = "  {:<9}{:>8}{:>16}{:>16}{:>18}"
+
+
+def workers_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return, as text, what workers cost that share the cores with the load; or nothing."""
+    shared = [r for r in rows if r["shared_cores"]]
+    if not shared:
+        return ""
+    lines = [
+        "Workers that share the cores with the load, one by one:",
+        WORKERS_LINE.format("", "median", "of each", "packets", "to one worker"),
+    ]
+    for made in shared:
+        lines += [str(scenario_of(made))] * (str(scenario_of(made)) not in lines)
+        lines.append(
+            WORKERS_LINE.format(
+                label(made["system"], made["workers"]),
+                number(made["cycles_per_packet_median"], "{:.0f}"),
+                " ".join(number(m, "{:.0f}") for m in made["workers_median"]),
+                " ".join(number(share, "{:.0%}") for share in made["workers_packets"]),
+                number(made["ratio_to_one_worker"], "{:.2f}"),
             ).rstrip()
         )
     return "\n".join(lines)

@@ -126,9 +126,9 @@ static void connect_to(uint32_t port, const char *path)
 
 static void tell(void)
 {
-	printf("{\"polls\":%lu,\"packets\":%lu,\"cycles\":%lu,\"full_polls\":%lu,"
+	printf("{\"workers\":[{\"polls\":%lu,\"packets\":%lu,\"cycles\":%lu,\"full_polls\":%lu,"
 	       "\"full_packets\":%lu,\"empty_polls\":%lu,\"empty_cycles\":%lu,\"median\":%u,"
-	       "\"rounds\":%lu}\n",
+	       "\"rounds\":%lu}]}\n",
 		vb_count_read(&cost.polls), vb_count_read(&cost.packets),
 		vb_count_read(&cost.cycles), vb_count_read(&cost.full_polls),
 		vb_count_read(&cost.full_packets), vb_count_read(&cost.empty_polls),
