@@ -298,7 +298,7 @@ def one_round(stand: Stand, scenario: Scenario, seconds: float) -> figures.Round
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
-        "--quick", action="store_true", help="only frames of 64 and 1518 bytes, one way"
+        "--quick", action="store_true", help="only 64 and 1518 bytes, one way, and two workers"
     )
     parser.add_argument(
         "--system", action="append", choices=SYSTEMS, help="only this one; may be repeated"

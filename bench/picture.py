@@ -9,7 +9,7 @@ from bench.figures import scenario_of
 
 COLOURS = {"brick": "#1f6fb4", "library": "#8a8f98", "testpmd": "#c7cbd1", "ovs": "#d98c2b"}
 
-WIDTH, LEFT, RIGHT = 860, 250, 90
+WIDTH, LEFT, RIGHT = 950, 345, 110
 BAR, GAP, TOP = 14, 12, 64
 
 
