@@ -4,8 +4,8 @@
 All systems run at once, each with two VMs of its own, but all are stopped (SIGSTOP) except
 the one that is being measured: so rounds can take turns, and a disturbance of the machine
 hits all of them alike. Each one polls on the same core; the VMs (native/generator.c) and
-everything else have another one. A round in which others used the two cores is thrown away
-and repeated.
+everything else have another one. Two workers share both cores with the VMs. A round in
+which others used the two cores is thrown away and repeated.
 """
 
 import argparse
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import figures, generator, machine, picture, quiet
 from bench.crowd import Crowd
-from bench.figures import Scenario
+from bench.figures import BUSY_PORTS, Scenario, Shape
 from bench.generator import Generator
 from bench.peers import NoPeer
 from bench.quiet import PAUSES, LatencyRound, Pause
@@ -44,16 +44,26 @@ GENERATOR_CORE, WORKER_CORE = 0, 1
 SETTLE_S = 0.2
 """After a start of traffic, until caches and rings are as they will be."""
 
-BUSY_PORTS, MANY_PORTS = 2, 64
+SHARED_CORES = (GENERATOR_CORE, WORKER_CORE)
+MANY_PORTS, SHARED_PORTS = 64, 4
 
-QUICK = tuple(Scenario(frame, fresh=fresh) for fresh in (False, True) for frame in (64, 1518))
+SHARED = Scenario(64, ports=SHARED_PORTS, shared_cores=True)
+QUICK = (
+    *(Scenario(frame, fresh=fresh) for fresh in (False, True) for frame in (64, 1518)),
+    SHARED,
+    dataclasses.replace(SHARED, one_receiver=True),
+)
 SCENARIOS = (
     *(Scenario(frame, both=both) for both in (False, True) for frame in (64, 512, 1518)),
     *(Scenario(frame, fresh=True) for frame in (64, 512, 1518)),
     Scenario(64, flows=64),
     Scenario(64, flows=64, queues=4),
     Scenario(1518, flows=64, queues=4),
-    Scenario(64, ports=MANY_PORTS),
+    # With large frames the brick need not wait for the load, and no round finds nothing.
+    *(Scenario(frame, ports=MANY_PORTS) for frame in (64, 1518)),
+    SHARED,
+    dataclasses.replace(SHARED, frame=1518, fresh=True),
+    dataclasses.replace(SHARED, one_receiver=True),
 )
 
 
@@ -93,31 +103,40 @@ class Bench:
         self.held_kb: dict[str, dict[int, int]] = {}
 
     @contextlib.contextmanager
-    def stands(self, queues: int, ports: int) -> Iterator[list[Stand]]:
+    def stands(self, shape: Shape) -> Iterator[list[Stand]]:
         """Have all systems ready, but those that cannot be run."""
         with contextlib.ExitStack() as stack:
             directory = stack.enter_context(work_dir("vb-fwd"))
             stands = []
             for name in self._systems:
-                own = contextlib.ExitStack()
-                try:
-                    stands.append(start(own, directory / name, name, queues, ports))
-                except (NoPeer, TalkError, OSError) as error:
-                    own.close()
-                    self._note_missing(name, ports, str(error))
-                else:
-                    stack.push(own)
-            for stand in stands:
-                held = machine.own_kb(stand.system.worker_pid)
-                self.held_kb.setdefault(stand.system.name, {}).setdefault(ports, held)
+                for workers in workers_of(name, shape):
+                    own = contextlib.ExitStack()
+                    where = directory / f"{name}{workers}"
+                    try:
+                        stands.append(start(own, where, name, shape, workers))
+                    except (NoPeer, TalkError, OSError) as error:
+                        own.close()
+                        self._note_missing(figures.label(name, workers), shape.ports, str(error))
+                    else:
+                        stack.push(own)
+            if not shape.shared_cores:
+                self._note_memory(stands, shape.ports)
             yield stands
 
     def forward(self, stands: list[Stand], scenario: Scenario) -> list[dict[str, Any]]:
         """Return a row for each system."""
+        able = [s for s in stands if s.system.by_address or not scenario.one_receiver]
+        others = [s for s in stands if s not in able]
+        # With shared cores half as long will do: tens of thousands of full polls.
+        seconds = self._seconds / 2 if scenario.shared_cores else self._seconds
         had = self._by_turns(
-            stands, str(scenario), lambda stand: one_round(stand, scenario, self._seconds)
+            able, str(scenario), lambda stand: one_round(stand, scenario, seconds)
         )
-        return [figures.row(name, scenario, rounds) for name, rounds in had.items()]
+        stands[:] = able + others
+        return [
+            figures.row(system.name, scenario, rounds, len(system.place.worker_cores))
+            for system, rounds in had
+        ]
 
     def latency(self, stands: list[Stand], pause: Pause) -> list[dict[str, Any]]:
         """Return a row for each system."""
@@ -126,7 +145,7 @@ class Bench:
             f"single frames, {pause.gap_us} us apart",
             lambda stand: latency_round(stand, pause),
         )
-        return [quiet.latency_row(name, pause, rounds) for name, rounds in had.items()]
+        return [quiet.latency_row(system.name, pause, rounds) for system, rounds in had]
 
     def idle(self, stands: list[Stand]) -> list[dict[str, Any]]:
         """Return a row for each system."""
@@ -140,25 +159,28 @@ class Bench:
 
     def _by_turns(
         self, stands: list[Stand], what: str, measure: Callable[[Stand], Round]
-    ) -> dict[str, list[Round]]:
+    ) -> list[tuple[System, list[Round]]]:
         """Measure each until it has enough rounds; one that fails leaves *stands*."""
         print(f"{what}:", flush=True)
-        rounds: dict[str, list[Round]] = {stand.system.name: [] for stand in stands}
-        while behind := [
-            s for s in stands if figures.wants_more(rounds[s.system.name], self._rounds)
-        ]:
+        rounds: dict[System, list[Round]] = {stand.system: [] for stand in stands}
+        while behind := [s for s in stands if figures.wants_more(rounds[s.system], self._rounds)]:
             for stand in behind:
-                name = stand.system.name
+                name = stand.system.label
                 try:
                     made = measure(stand)
                 except (NoPeer, TalkError, OSError) as error:
                     self._note_missing(name, len(stand.system.place.sockets), str(error))
                     stands.remove(stand)
                     continue
-                rounds[name].append(made)
+                rounds[stand.system].append(made)
                 thrown = f"  thrown away: {made.disturbed}" if made.disturbed else ""
                 print(f"  {name:<9}{made}{thrown}", flush=True)
-        return {name: had for name, had in rounds.items() if had}
+        return [(system, had) for system, had in rounds.items() if had]
+
+    def _note_memory(self, stands: Sequence[Stand], ports: int) -> None:
+        for stand in stands:
+            held = machine.own_kb(stand.system.worker_pid)
+            self.held_kb.setdefault(stand.system.name, {}).setdefault(ports, held)
 
     def _note_missing(self, name: str, ports: int, reason: str) -> None:
         what = name if ports == BUSY_PORTS else f"{name}, {ports} ports"
@@ -166,20 +188,34 @@ class Bench:
         print(f"{what}: missing: {reason}", flush=True)
 
 
+def workers_of(name: str, shape: Shape) -> Sequence[int]:
+    """Return with how many workers a system is measured: on shared cores with one, and more."""
+    return range(1, SYSTEMS[name].workers_max + 1) if shape.shared_cores else (1,)
+
+
 def start(
-    stack: contextlib.ExitStack, directory: Path, name: str, queues: int, ports: int
+    stack: contextlib.ExitStack, directory: Path, name: str, shape: Shape, workers: int
 ) -> Stand:
     """Start a system with its VMs, and freeze it."""
     cls = SYSTEMS[name]
+    queues, ports, shared = shape
     if ports > cls.max_ports:
         raise NoPeer(f"it can have {cls.max_ports} ports at most")
     directory.mkdir()
     sockets = tuple(directory / f"p{i}" for i in range(ports))
-    crowd = stack.enter_context(Crowd({str(p): "client" for p in sockets[BUSY_PORTS:]}))
+    busy = SHARED_PORTS if shared else BUSY_PORTS
+    crowd = stack.enter_context(Crowd({str(p): "client" for p in sockets[busy:]}))
     vms = stack.enter_context(
-        Generator(directory, sockets[:BUSY_PORTS], queues=queues, core=GENERATOR_CORE)
+        Generator(
+            directory,
+            sockets[:busy],
+            queues=queues,
+            cores=SHARED_CORES if shared else (GENERATOR_CORE,),
+            ring_size=generator.LARGE_RING_SIZE if shared else generator.RING_SIZE,
+        )
     )
-    system = cls(Place(directory, sockets, queues, WORKER_CORE, GENERATOR_CORE))
+    cores = (WORKER_CORE, GENERATOR_CORE)[:workers]
+    system = cls(Place(directory, sockets, queues, cores, GENERATOR_CORE, shared))
     stack.callback(system.end)
     system.start()
     vms.wait_ready()
@@ -191,7 +227,33 @@ def start(
 
 
 def sample(stand: Stand) -> machine.Sample:
-    return machine.sample(stand.system.worker_pid, WORKER_CORE, stand.vms.process.pid)
+    system, vms = stand.system, stand.vms.process
+    if system.place.shared:
+        return machine.shared_sample(system.worker_pid, system.place.worker_cores, vms.pid)
+    return machine.sample(system.worker_pid, WORKER_CORE, vms.pid)
+
+
+def send(stand: Stand, scenario: Scenario) -> None:
+    """Start the traffic."""
+    frame, fresh = scenario.frame, scenario.fresh
+    if not scenario.shared_cores:
+        stand.vms.start(frame=frame, flows=scenario.flows, both=scenario.both, fresh=fresh)
+        return
+    stand.vms.share(
+        frame=frame,
+        fresh=fresh,
+        one_receiver=scenario.one_receiver,
+        sender_cores=sender_cores(stand.system.place.worker_cores, scenario.ports // 2),
+    )
+
+
+def sender_cores(worker_cores: Sequence[int], senders: int) -> list[int]:
+    """Return the other core than its worker's for each sender: guests' frames come from there.
+
+    Ports are connected, and given to workers, one after the other.
+    """
+    others = [sum(SHARED_CORES) - core for core in worker_cores]
+    return [others[i % len(others)] for i in range(senders)]
 
 
 def latency_round(stand: Stand, pause: Pause) -> LatencyRound:
@@ -205,9 +267,7 @@ def one_round(stand: Stand, scenario: Scenario, seconds: float) -> figures.Round
     system, vms = stand.system, stand.vms
     distance_ns = machine.distance_ns(GENERATOR_CORE, WORKER_CORE)
     with stand.awake():
-        vms.start(
-            frame=scenario.frame, flows=scenario.flows, both=scenario.both, fresh=scenario.fresh
-        )
+        send(stand, scenario)
         time.sleep(SETTLE_S)
         system.measure()
         before, had = vms.counters(), sample(stand)
@@ -223,10 +283,12 @@ def one_round(stand: Stand, scenario: Scenario, seconds: float) -> figures.Round
         mpps=received / wall_s / 1e6,
         busy=cost.busy_cycles / vms.tsc_hz / wall_s,
         full=cost.full,
+        empty=cost.empty,
         # What is on its way at either end may make it a little more than was sent.
         lost=max(0.0, 1 - received / max(1, after.sent - before.sent)),
         distance_ns=distance_ns,
         share=machine.Share.between(had, has),
+        workers=cost.workers,
     )
 
 
@@ -236,7 +298,7 @@ def one_round(stand: Stand, scenario: Scenario, seconds: float) -> figures.Round
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
-        "--quick", action="store_true", help="only frames of 64 and 1518 bytes, one way"
+        "--quick", action="store_true", help="only 64 and 1518 bytes, one way, and two workers"
     )
     parser.add_argument(
         "--system", action="append", choices=SYSTEMS, help="only this one; may be repeated"
@@ -282,6 +344,7 @@ def describe() -> dict[str, Any]:
         "hugepages": False,
         "load_1min_before": os.getloadavg()[0],
         "ring_size": generator.RING_SIZE,
+        "shared_cores_ring_size": generator.LARGE_RING_SIZE,
         "worker_core": WORKER_CORE,
         "generator_core": GENERATOR_CORE,
     }
@@ -293,14 +356,14 @@ def measure(bench: Bench, chosen: Sequence[Scenario], quietly: bool) -> list[dic
     :param quietly: measure what little traffic costs, too.
     """
     rows: list[dict[str, Any]] = []
-    for shape in dict.fromkeys((s.queues, s.ports) for s in chosen):
-        with bench.stands(*shape) as stands:
+    for shape in dict.fromkeys(scenario.shape for scenario in chosen):
+        with bench.stands(shape) as stands:
             for scenario in chosen:
-                if (scenario.queues, scenario.ports) == shape:
+                if scenario.shape == shape:
                     rows += bench.forward(stands, scenario)
-            if quietly and shape == (1, BUSY_PORTS):
+            if quietly and shape == Shape(1, BUSY_PORTS):
                 rows += [row for pause in PAUSES for row in bench.latency(stands, pause)]
-            if quietly and shape == (1, MANY_PORTS):
+            if quietly and shape == Shape(1, MANY_PORTS):
                 rows += bench.idle(stands)
     return rows
 
@@ -339,7 +402,14 @@ def main() -> int:
             rows += daemon_idle(bench)
     forwarded = [row for row in rows if row["kind"] == "forward"]
     figures.add_ratios(forwarded)
-    print(f"\n{figures.table(forwarded)}\n\n{quiet.table(rows)}")
+    tables = (
+        figures.table(forwarded),
+        figures.workers_table(forwarded),
+        figures.idle_table(forwarded),
+        quiet.table(rows),
+    )
+    for table in filter(None, tables):
+        print(f"\n{table}")
     for name, reason in bench.missing.items():
         print(f"\n{name}: missing: {reason}")
     results = {"machine": host, "missing": bench.missing, "rows": rows}

@@ -5,7 +5,7 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,20 @@ def sample(worker_pid: int, worker_core: int, generator_pid: int) -> Sample:
         waited_s=sum(waited_s for _, waited_s in worker),
         generator_s=schedule_s(generator_pid, generator_pid)[0],
     )
+
+
+def shared_sample(worker_pid: int, worker_cores: Sequence[int], generator_pid: int) -> Sample:
+    """As :func:`sample`, where the two take turns: what they have of the workers' cores is one
+    figure, which is that of both.
+    """
+    had_s = [
+        schedule_s(pid, tid)[0]
+        for core in worker_cores
+        for pid in (worker_pid, generator_pid)
+        for tid in pinned(pid, core)
+    ]
+    each_s = sum(had_s) / len(worker_cores)
+    return Sample(time.monotonic(), stolen_s(), each_s, 0.0, each_s)
 
 
 def distance_ns(one_core: int, other_core: int) -> float | None:

@@ -9,7 +9,7 @@ from bench.figures import scenario_of
 
 COLOURS = {"brick": "#1f6fb4", "library": "#8a8f98", "testpmd": "#c7cbd1", "ovs": "#d98c2b"}
 
-WIDTH, LEFT, RIGHT = 860, 250, 90
+WIDTH, LEFT, RIGHT = 950, 345, 110
 BAR, GAP, TOP = 14, 12, 64
 
 
@@ -40,11 +40,12 @@ def cycles(row: dict[str, Any]) -> float:
 
 def bar(row: dict[str, Any], y: int, scale: float) -> list[str]:
     length = cycles(row) * scale
-    mean = "" if row["cycles_per_packet_median"] is not None else " (mean)"
+    remark = "" if row["cycles_per_packet_median"] is not None else " (mean)"
+    remark += f" ({row['workers']} workers)" if row["workers"] > 1 else ""
     return [
         f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR - 2}" '
         f'fill="{COLOURS[row["system"]]}"/>',
-        text(LEFT + length + 5, y + BAR - 4, f"{cycles(row):.0f}{mean}", "start"),
+        text(LEFT + length + 5, y + BAR - 4, f"{cycles(row):.0f}{remark}", "start"),
     ]
 
 

@@ -2,20 +2,23 @@
 """What is measured side by side: our brick, and its peers.
 
 Each serves the same vhost-user sockets as a client, polls on one core, and forwards what
-the first VM sends to the second one and back.
+the first VM sends to the second one and back; or what each of two VMs sends to one of two
+others, for which our brick may poll on two cores.
 """
 
 import abc
 import os
 import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from bench import peers
+from bench import figures, peers
+from bench.figures import Empty, Worker
 from bench.generator import EAL, NATIVE
 from bench.talk import DEADLINE_S, Process
 
@@ -30,13 +33,21 @@ class Place:
     :ivar directory: its own, for sockets and logs; a short path.
     :ivar sockets: of its ports; at all of them a VM listens.
     :ivar queues: pairs of each.
+    :ivar worker_cores: one, but for systems of which :attr:`System.workers_max` is more.
+    :ivar shared: workers share the cores with the load.
     """
 
     directory: Path
     sockets: tuple[Path, ...]
     queues: int
-    worker_core: int
+    worker_cores: tuple[int, ...]
     control_core: int
+    shared: bool = False
+
+    @property
+    def worker_core(self) -> int:
+        """That of who has but one."""
+        return self.worker_cores[0]
 
 
 @dataclass(frozen=True)
@@ -44,18 +55,23 @@ class Cost:
     """What packets have cost the worker since :meth:`System.measure`.
 
     :ivar mean: TSC cycles a packet, of polls that found one.
-    :ivar median: of polls that carried a full burst; None: the system does not tell.
-    :ivar busy_cycles: TSC cycles in polls that found a packet.
+    :ivar median: of polls that carried a full burst, and of several workers' the mean; None:
+        the system does not tell.
+    :ivar busy_cycles: TSC cycles in polls that found a packet, of a worker.
     :ivar full: the share of packets that came in full bursts; None as above.
+    :ivar empty: None as above.
+    :ivar workers: what it was for each; empty: the system does not tell.
     """
 
     mean: float
     median: float | None
     busy_cycles: float
     full: float | None
+    empty: Empty | None
+    workers: tuple[Worker, ...] = ()
 
 
-NO_COST = Cost(mean=0.0, median=None, busy_cycles=0.0, full=None)
+NO_COST = Cost(mean=0.0, median=None, busy_cycles=0.0, full=None, empty=None)
 """Of no packets at all: a mean of them is not told, as in a round without a core to run on."""
 
 
@@ -65,10 +81,20 @@ class System(abc.ABC):
     name: ClassVar[str]
     text: ClassVar[str]
     max_ports: ClassVar[int] = 64
+    workers_max: ClassVar[int] = 0
+    """Where workers share the cores with the load; 0: it is not measured there."""
+
+    by_address: ClassVar[bool] = False
+    """Whether it forwards frames to where they are sent, and not by the port they come from."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
         self.processes: list[Process] = []
+
+    @property
+    def label(self) -> str:
+        """Its name beside others of its kind."""
+        return figures.label(self.name, len(self.place.worker_cores))
 
     @property
     def worker_pid(self) -> int:
@@ -133,26 +159,36 @@ class Counting(System):
         self.processes[0].ask("measure")
 
     def read(self) -> Cost:
-        told = self.processes[0].ask("read")
+        workers = self.processes[0].ask("read")["workers"]
+        told = {key: sum(worker[key] for worker in workers) for key in workers[0]}
         packets = max(told["packets"], 1)
+        medians = [worker["median"] for worker in workers if worker["median"]]
         return Cost(
             mean=told["cycles"] / packets,
-            median=told["median"] or None,
-            busy_cycles=told["cycles"],
+            median=statistics.mean(medians) if medians else None,
+            busy_cycles=told["cycles"] / len(workers),
             full=told["full_packets"] / packets,
+            empty=Empty(told["empty_polls"], told["empty_cycles"], told["rounds"]),
+            workers=tuple(
+                Worker(worker["median"] or None, worker["packets"] / packets) for worker in workers
+            ),
         )
 
 
 class Brick(Counting):
     name = "brick"
     text = "VM -> antispoof -> learning switch -> antispoof -> VM, with counters"
+    workers_max = 2
+    by_address = True
 
     def command(self) -> Sequence[str | Path]:
         where = self.place
         return [
             sys.executable,
             Path(__file__).with_name("brick_host.py"),
-            f"--worker-core={where.worker_core}",
+            *(f"--worker-core={core}" for core in where.worker_cores),
+            # Who slept while the load had the cores would begin later than the other one.
+            *["--idle-sleep-us=0"] * where.shared,
             f"--control-core={where.control_core}",
             f"--memory-mb={MEMORY_MB}",
             f"--mbufs={MBUFS}",
@@ -164,6 +200,7 @@ class Brick(Counting):
 class Library(Counting):
     name = "library"
     text = "librte_vhost alone: dequeue, enqueue, free"
+    workers_max = 1
 
     def command(self) -> Sequence[str | Path]:
         return [
@@ -171,8 +208,16 @@ class Library(Counting):
             *self._eal(),
             "--",
             str(self.place.queues),
-            *self.place.sockets,
+            *self._in_pairs(),
         ]
+
+    def _in_pairs(self) -> Sequence[Path]:
+        """Return the sockets, each next to that to which it sends."""
+        sockets = self.place.sockets
+        if not self.place.shared:
+            return sockets
+        half = len(sockets) // 2
+        return [path for pair in zip(sockets[:half], sockets[half:], strict=True) for path in pair]
 
 
 ETHPORTS_MAX = 32
@@ -235,7 +280,7 @@ class Testpmd(System):
         found = self.CYCLES.search(told)
         if found is None:
             raise self.processes[0].error("no cycles among its figures")
-        return Cost(mean=float(found[1]), median=None, busy_cycles=float(found[2]), full=None)
+        return replace(NO_COST, mean=float(found[1]), busy_cycles=float(found[2]))
 
     def _tell(self, command: str) -> str:
         words, answer = self.END
@@ -278,7 +323,7 @@ class OpenVSwitch(System):
         found = self.CYCLES.search(told)
         if found is None:
             raise self.processes[-1].error(f"no cycles in {told!r}")
-        return Cost(mean=float(found[2]), median=None, busy_cycles=float(found[1]), full=None)
+        return replace(NO_COST, mean=float(found[2]), busy_cycles=float(found[1]))
 
     @property
     def _remote(self) -> str:

@@ -34,6 +34,7 @@ static uint32_t nb_ports, nb_queues;
 static struct vb_cost cost;
 static uint64_t measurement; /* atomic; the number of the present one */
 static uint64_t rounds;	     /* atomic */
+static uint64_t had_rounds;  /* when the measurement began */
 
 /* ---- the worker ---- */
 
@@ -125,12 +126,14 @@ static void connect_to(uint32_t port, const char *path)
 
 static void tell(void)
 {
-	printf("{\"polls\":%lu,\"packets\":%lu,\"cycles\":%lu,\"full_polls\":%lu,"
-	       "\"full_packets\":%lu,\"empty_polls\":%lu,\"empty_cycles\":%lu,\"median\":%u}\n",
+	printf("{\"workers\":[{\"polls\":%lu,\"packets\":%lu,\"cycles\":%lu,\"full_polls\":%lu,"
+	       "\"full_packets\":%lu,\"empty_polls\":%lu,\"empty_cycles\":%lu,\"median\":%u,"
+	       "\"rounds\":%lu}]}\n",
 		vb_count_read(&cost.polls), vb_count_read(&cost.packets),
 		vb_count_read(&cost.cycles), vb_count_read(&cost.full_polls),
 		vb_count_read(&cost.full_packets), vb_count_read(&cost.empty_polls),
-		vb_count_read(&cost.empty_cycles), vb_cost_median(&cost));
+		vb_count_read(&cost.empty_cycles), vb_cost_median(&cost),
+		vb_count_read(&rounds) - had_rounds);
 }
 
 static void obey(void)
@@ -140,6 +143,7 @@ static void obey(void)
 	printf("{\"ready\":true,\"pid\":%d}\n", getpid());
 	while (fgets(line, sizeof(line), stdin) != NULL) {
 		if (strcmp(line, "measure\n") == 0) {
+			had_rounds = vb_count_read(&rounds);
 			__atomic_store_n(&measurement, measurement + 1, __ATOMIC_RELAXED);
 			printf("{}\n");
 		} else if (strcmp(line, "read\n") == 0) {

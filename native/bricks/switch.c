@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "bricks/announce.h"
+#include "core/alike.h"
 #include "core/graph.h"
 #include "core/runtime.h"
 
@@ -163,7 +164,7 @@ static void deliver(const struct vb_ctx *ctx, const struct vb_node *node, uint16
 static void switch_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t from,
 	struct rte_mbuf **pkts, uint16_t n)
 {
-	uint32_t left = n == 32 ? UINT32_MAX : (1u << n) - 1;
+	uint32_t left = vb_alike_all(n);
 	struct last last = {.src = UINT64_MAX, .dst = UINT64_MAX};
 	uint16_t to[VB_BURST], differ = 0;
 
@@ -176,20 +177,11 @@ static void switch_push(const struct vb_ctx *ctx, const struct vb_node *node, ui
 		deliver(ctx, node, from, to[0], pkts, n);
 		return;
 	}
-	/* Packets that are left, by bit; each turn takes all for the first one's edge. */
 	while (left != 0) {
 		struct rte_mbuf *out[VB_BURST];
-		uint16_t first = __builtin_ctz(left), nb_out = 0;
+		uint16_t way, nb_out = vb_alike_take(&left, to, pkts, out, &way);
 
-		for (uint32_t rest = left; rest != 0; rest &= rest - 1) {
-			uint16_t i = __builtin_ctz(rest);
-
-			if (to[i] != to[first])
-				continue;
-			out[nb_out++] = pkts[i];
-			left &= ~(1u << i);
-		}
-		deliver(ctx, node, from, to[first], out, nb_out);
+		deliver(ctx, node, from, way, out, nb_out);
 	}
 }
 

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/alike.h"
 #include "core/bytes.h"
 #include "core/graph.h"
 #include "core/offload.h"
@@ -145,17 +146,9 @@ static void from_device(
 	}
 	while (left != 0) {
 		struct rte_mbuf *out[VB_BURST];
-		uint16_t first = __builtin_ctz(left), nb_out = 0;
+		uint16_t way, nb_out = vb_alike_take(&left, to, pkts, out, &way);
 
-		for (uint32_t rest = left; rest != 0; rest &= rest - 1) {
-			uint16_t i = __builtin_ctz(rest);
-
-			if (to[i] != to[first])
-				continue;
-			out[nb_out++] = pkts[i];
-			left &= ~(1u << i);
-		}
-		vb_push(ctx, node, to[first], out, nb_out);
+		vb_push(ctx, node, way, out, nb_out);
 	}
 }
 

@@ -183,6 +183,13 @@ void vb_graph_synchronise(void)
 	rte_rcu_qsbr_check(graph.rcu, rte_rcu_qsbr_start(graph.rcu), true);
 }
 
+void vb_graph_wait(void)
+{
+	pthread_mutex_lock(&vb_lock);
+	vb_graph_synchronise();
+	pthread_mutex_unlock(&vb_lock);
+}
+
 /* Publish a smaller graph and wait until no worker runs an older one. */
 static void publish_and_wait(void)
 {

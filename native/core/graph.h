@@ -81,6 +81,9 @@ void vb_graph_part(struct vb_brick *a, uint16_t index);
 /* Return when no worker uses what it could have seen before the call. */
 void vb_graph_synchronise(void);
 
+/* The same, lock not held. */
+void vb_graph_wait(void);
+
 /* What is behind brick has come back, or knows nothing yet, though its edges never went:
  * tell who is joined to it as if they were new.
  */

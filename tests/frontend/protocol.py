@@ -15,7 +15,6 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
-from types import TracebackType
 
 HEADER = struct.Struct("<III")
 """Request, flags, payload size."""
@@ -159,12 +158,7 @@ class Connection:
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import threading
-from types import TracebackType
 
 CLONE_NEWNET = 0x40000000
 
@@ -34,12 +33,7 @@ class NetNs:
         self.ip("link", "set", "lo", "up")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         subprocess.run(["ip", "netns", "del", self.name], check=True)
 
     def ip(self, *words: str) -> str:

@@ -132,6 +132,18 @@ void push_into(struct vb_brick *brick, uint16_t edge, struct rte_mbuf **pkts, ui
 	brick->ops->push(&ctx, &s->nodes[brick->node], edge, pkts, n);
 }
 
+void push_from(struct vb_brick *brick, uint16_t edge, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct vb_ctx ctx = {.nb_workers = 1, .now_s = rte_rdtsc() / rte_get_tsc_hz()};
+	const struct vb_snapshot *s;
+
+	/* We are no worker that others wait for. */
+	pthread_mutex_lock(&vb_lock);
+	s = vb_graph_snapshot();
+	vb_push(&ctx, &s->nodes[brick->node], edge, pkts, n);
+	pthread_mutex_unlock(&vb_lock);
+}
+
 uint16_t join(struct vb_brick *a, struct vb_brick *b)
 {
 	uint16_t edge;
@@ -147,4 +159,79 @@ void part(struct vb_brick *a, uint16_t edge)
 	pthread_mutex_lock(&vb_lock);
 	vb_graph_part(a, edge);
 	pthread_mutex_unlock(&vb_lock);
+}
+
+/* A spring's state, freed with it. */
+struct spring {
+	uint64_t made;
+	uint64_t taken;
+	uint32_t alive;
+};
+
+static uint16_t spring_pull(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
+{
+	struct spring *s = node->state;
+	struct rte_mbuf *m;
+
+	/* Under ASan a freed state ends the test here. */
+	if (!__atomic_load_n(&s->alive, __ATOMIC_RELAXED))
+		abort();
+	m = rte_pktmbuf_alloc(vb_pool);
+	if (m == NULL)
+		return 0;
+	rte_pktmbuf_append(m, 60);
+	memset(rte_pktmbuf_mtod(m, void *), 0, 60);
+	*rte_pktmbuf_mtod(m, uint8_t *) = 0xff; /* a group address: flooded */
+	*rte_pktmbuf_mtod_offset(m, uint8_t *, 6) = 2;
+	__atomic_add_fetch(&s->made, 1, __ATOMIC_RELAXED);
+	vb_push(ctx, node, edge, &m, 1);
+	return 1;
+}
+
+static void spring_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
+	struct rte_mbuf **pkts, uint16_t n)
+{
+	struct spring *s = node->state;
+
+	(void)ctx;
+	(void)edge;
+	__atomic_add_fetch(&s->taken, n, __ATOMIC_RELAXED);
+	rte_pktmbuf_free_bulk(pkts, n);
+}
+
+static void spring_quiesce(struct vb_brick *brick)
+{
+	(void)brick;
+}
+
+static void spring_fini(struct vb_brick *brick)
+{
+	struct spring *s = brick->state;
+
+	__atomic_store_n(&s->alive, 0, __ATOMIC_RELAXED);
+	free(s);
+}
+
+static const struct vb_brick_ops spring_ops = {
+	.kind = "spring",
+	.polled = true,
+	.pull = spring_pull,
+	.push = spring_push,
+	.quiesce = spring_quiesce,
+	.fini = spring_fini,
+};
+
+struct vb_brick *spring_create(void)
+{
+	struct spring *s = calloc(1, sizeof(*s));
+	struct vb_brick *brick = vb_brick_new(&spring_ops, "spring", s);
+
+	s->alive = 1;
+	vb_graph_add(brick);
+	return brick;
+}
+
+uint64_t spring_taken(struct vb_brick *brick)
+{
+	return __atomic_load_n(&((struct spring *)brick->state)->taken, __ATOMIC_RELAXED);
 }

@@ -60,6 +60,15 @@ uint16_t sink_empty(struct sink *sink);
 /* Push n packets into brick over its edge, as worker 0 would. */
 void push_into(struct vb_brick *brick, uint16_t edge, struct rte_mbuf **pkts, uint16_t n);
 
+/* Push n packets out of brick over its edge, as its pull() would on worker 0. */
+void push_from(struct vb_brick *brick, uint16_t edge, struct rte_mbuf **pkts, uint16_t n);
+
+/* A brick that makes a packet a round for everybody, takes any, and ends the test if it is
+ * pulled when it is no more: for use with workers.
+ */
+struct vb_brick *spring_create(void);
+uint64_t spring_taken(struct vb_brick *brick);
+
 /* Join under the lock; return the index on a's side. */
 uint16_t join(struct vb_brick *a, struct vb_brick *b);
 void part(struct vb_brick *a, uint16_t edge);

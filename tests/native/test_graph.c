@@ -6,87 +6,10 @@
 
 #include <rte_cycles.h>
 #include <sched.h>
-#include <stdlib.h>
 
-#include "core/pool.h"
 #include "core/runtime.h"
 
 #define ROUNDS 2000
-
-/* A brick that makes one packet a round and takes any: its state is freed with it. */
-struct spring {
-	uint64_t made;
-	uint64_t taken;
-	uint32_t alive;
-};
-
-static uint16_t spring_pull(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge)
-{
-	struct spring *s = node->state;
-	struct rte_mbuf *m;
-
-	/* Under ASan a freed state ends the test here. */
-	if (!__atomic_load_n(&s->alive, __ATOMIC_RELAXED))
-		abort();
-	m = rte_pktmbuf_alloc(vb_pool);
-	if (m == NULL)
-		return 0;
-	rte_pktmbuf_append(m, 60);
-	memset(rte_pktmbuf_mtod(m, void *), 0, 60);
-	*rte_pktmbuf_mtod(m, uint8_t *) = 0xff; /* a group address: flooded */
-	*rte_pktmbuf_mtod_offset(m, uint8_t *, 6) = 2;
-	__atomic_add_fetch(&s->made, 1, __ATOMIC_RELAXED);
-	vb_push(ctx, node, edge, &m, 1);
-	return 1;
-}
-
-static void spring_push(const struct vb_ctx *ctx, const struct vb_node *node, uint16_t edge,
-	struct rte_mbuf **pkts, uint16_t n)
-{
-	struct spring *s = node->state;
-
-	(void)ctx;
-	(void)edge;
-	__atomic_add_fetch(&s->taken, n, __ATOMIC_RELAXED);
-	rte_pktmbuf_free_bulk(pkts, n);
-}
-
-static void spring_quiesce(struct vb_brick *brick)
-{
-	(void)brick;
-}
-
-static void spring_fini(struct vb_brick *brick)
-{
-	struct spring *s = brick->state;
-
-	__atomic_store_n(&s->alive, 0, __ATOMIC_RELAXED);
-	free(s);
-}
-
-static const struct vb_brick_ops spring_ops = {
-	.kind = "spring",
-	.polled = true,
-	.pull = spring_pull,
-	.push = spring_push,
-	.quiesce = spring_quiesce,
-	.fini = spring_fini,
-};
-
-static struct vb_brick *spring_create(void)
-{
-	struct spring *s = calloc(1, sizeof(*s));
-	struct vb_brick *brick = vb_brick_new(&spring_ops, "spring", s);
-
-	s->alive = 1;
-	vb_graph_add(brick);
-	return brick;
-}
-
-static uint64_t taken(struct vb_brick *brick)
-{
-	return __atomic_load_n(&((struct spring *)brick->state)->taken, __ATOMIC_RELAXED);
-}
 
 static void bricks_come_and_go_under_traffic(void **state)
 {
@@ -108,13 +31,13 @@ static void bricks_come_and_go_under_traffic(void **state)
 		join(guest, i % 4 == 0 ? sw : bump);
 		/* Now and then let it be really used before it goes. */
 		if (i % 50 < 2)
-			harness_wait(taken(guest) > 0);
+			harness_wait(spring_taken(guest) > 0);
 		assert_int_equal(vb_brick_destroy(guest), 0);
 	}
 	for (int i = 0; i < 2; i++) {
-		uint64_t before = taken(steady[i]);
+		uint64_t before = spring_taken(steady[i]);
 
-		harness_wait(taken(steady[i]) > before);
+		harness_wait(spring_taken(steady[i]) > before);
 	}
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(vb_brick_destroy(steady[i]), 0);

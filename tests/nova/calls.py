@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 from unittest import mock
 
@@ -27,12 +26,7 @@ class Calls:
             self._patches.enter_context(mock.patch.object(VhostBrickPlugin, name, watched))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._patches.close()
 
     def _watch(self, name: str, method: Callable[..., None]) -> Callable[..., None]:

@@ -9,7 +9,6 @@ import os
 import select
 import time
 import xml.etree.ElementTree as ET
-from types import TracebackType
 from typing import Any
 
 ANSWER_TIMEOUT_S = 30.0
@@ -35,12 +34,7 @@ class Console:
         self._fd = os.open(self._path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._fd)
 
     def send(self, command: str) -> None:

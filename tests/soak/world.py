@@ -11,7 +11,6 @@ import contextlib
 import os
 import subprocess
 from pathlib import Path
-from types import TracebackType
 
 from tests.functional.daemon import Config
 from tests.functional.exchange import mac
@@ -65,12 +64,7 @@ class World:
             self._stack = self._stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _end(self) -> None:

@@ -112,6 +112,24 @@ def test_a_card_that_is_plugged_in_has_a_port_as_long_as_it_is_there(
     assert ports(stand) == {}
 
 
+def test_a_guest_outlives_a_libvirtd_that_starts_anew_without_the_daemon(
+    stand: Stand, guest: Guest, tmp_path: Path
+) -> None:
+    """libvirt calls the hook for each guest that it finds; if that failed it would kill it."""
+    define(stand, guest, tmp_path, "client")
+    start(stand, guest)
+    pid = guest.pid
+    stand.brickd.stop()
+    stand.libvirt.restart()
+    guest.adopt()
+    assert guest.domain.isActive()
+    assert guest.pid == pid
+    stand.brickd.start()
+    wait_until(lambda: ports(stand)[NAME]["state"] == "running", "the port to run", interval=0.2)
+    assert virsh(stand, "destroy", NAME).returncode == 0
+    assert ports(stand) == {}
+
+
 def test_what_a_host_without_power_leaves_is_removed(
     stand: Stand, guest: Guest, tmp_path: Path
 ) -> None:

@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
@@ -220,12 +219,7 @@ class PrivateLibvirt:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self, timeout: float = 60.0) -> None:
@@ -249,19 +243,27 @@ class PrivateLibvirt:
             cwd="/",
         )
         try:
-            self._connection = self._wait_ready(plan, timeout)
+            assert self._supervisor.stdin
+            with contextlib.suppress(BrokenPipeError):
+                self._supervisor.stdin.write(json.dumps(plan) + "\n")
+                self._supervisor.stdin.flush()
+            self._connection = self._wait_ready(timeout)
         except BaseException:
             self.stop()
             raise
 
-    def _wait_ready(self, plan: Mapping[str, Any], timeout: float) -> Any:
+    def restart(self, timeout: float = 60.0) -> None:
+        """Start libvirtd anew while its guests run; returns when it answers."""
+        assert self._supervisor
+        self.connection.close()
+        self._connection = None
+        self._supervisor.send_signal(signal.SIGHUP)
+        self._connection = self._wait_ready(timeout)
+
+    def _wait_ready(self, timeout: float) -> Any:
         supervisor = self._supervisor
         assert supervisor
-        assert supervisor.stdin
         assert supervisor.stdout
-        with contextlib.suppress(BrokenPipeError):
-            supervisor.stdin.write(json.dumps(plan) + "\n")
-            supervisor.stdin.flush()
         answer = json.loads(supervisor.stdout.readline() or '{"error": ""}')
         if "error" in answer:
             raise LabError(f"cannot start libvirtd: {answer['error']}")

@@ -18,9 +18,11 @@ The supervisor
 * is the reaper of all that libvirtd starts, so QEMUs become its children
   (libvirtd detaches them) and none can outlive it;
 * ends them all when its standard input closes. That is how it is stopped,
-  and it happens by itself when the program that wanted it is killed.
+  and it happens by itself when the program that wanted it is killed;
+* on SIGHUP ends libvirtd alone, and starts it again.
 
-It writes one line, ``{"pid": PID-OF-LIBVIRTD}`` or ``{"error": TEXT}``.
+It writes one line, ``{"pid": PID-OF-LIBVIRTD}`` or ``{"error": TEXT}``, and one more
+after each SIGHUP.
 """
 
 import contextlib
@@ -143,14 +145,21 @@ def _reap(libvirtd: int) -> bool:
     return ended
 
 
+def _end(libvirtd: int, wake: int) -> bool:
+    """Ask it to end; false if it does not."""
+    ended = False
+    os.kill(libvirtd, signal.SIGTERM)
+    with selectors.DefaultSelector() as selector:
+        selector.register(wake, selectors.EVENT_READ)
+        while not ended and selector.select(GRACE_S):
+            os.read(wake, 512)
+            ended = _reap(libvirtd)
+    return ended
+
+
 def _end_all(libvirtd: int, ended: bool, wake: int) -> None:
     if not ended:
-        os.kill(libvirtd, signal.SIGTERM)
-        with selectors.DefaultSelector() as selector:
-            selector.register(wake, selectors.EVENT_READ)
-            while not ended and selector.select(GRACE_S):
-                os.read(wake, 512)
-                ended = _reap(libvirtd)
+        _end(libvirtd, wake)
     # QEMUs are our children by now, and a killed child's children turn
     # into ours: go on until there are none.
     while children := _children():
@@ -161,8 +170,19 @@ def _end_all(libvirtd: int, ended: bool, wake: int) -> None:
             os.waitpid(-1, 0)
 
 
-def _supervise(libvirtd: int, wake: int) -> bool:
-    """Wait for the end; true if libvirtd ended by itself."""
+def _start(plan: dict[str, Any]) -> int:
+    """Start libvirtd, which then holds its socket alone: when it ends, who connects is refused."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(plan["socket"])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(plan["socket"])
+        Path(plan["socket"]).chmod(0o600)
+        listener.listen(64)
+        return _spawn(plan, listener)
+
+
+def _supervise(plan: dict[str, Any], libvirtd: int, wake: int) -> tuple[int, bool]:
+    """Wait for the end; return libvirtd's number then, and whether it ended by itself."""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
         selector.register(wake, selectors.EVENT_READ)
@@ -170,12 +190,15 @@ def _supervise(libvirtd: int, wake: int) -> bool:
             for key, _events in selector.select():
                 data = os.read(key.fd, 512)
                 if key.fd == 0 and not data:
-                    return False
+                    return libvirtd, False
                 if key.fd == wake:
                     if signal.SIGTERM in data:
-                        return False
+                        return libvirtd, False
+                    if signal.SIGHUP in data and _end(libvirtd, wake):
+                        libvirtd = _start(plan)
+                        _say(pid=libvirtd)
                     if _reap(libvirtd):
-                        return True
+                        return libvirtd, True
 
 
 def _say(**message: object) -> None:
@@ -185,25 +208,19 @@ def _say(**message: object) -> None:
 def main() -> int:
     plan: dict[str, Any] = json.loads(sys.stdin.readline())
     wake, wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: None)
     signal.set_wakeup_fd(wake_in)
     try:
         _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "subreaper")
         _enter_namespace(plan["mounts"])
         _rename_host(plan["hostname"])
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(plan["socket"])
-        Path(plan["socket"]).chmod(0o600)
-        listener.listen(64)
-        libvirtd = _spawn(plan, listener)
-        # libvirtd holds it alone: when it ends, who connects is refused.
-        listener.close()
+        libvirtd = _start(plan)
     except OSError as error:
         _say(error=str(error))
         return 1
     _say(pid=libvirtd)
-    ended = _supervise(libvirtd, wake)
+    libvirtd, ended = _supervise(plan, libvirtd, wake)
     _end_all(libvirtd, ended, wake)
     return 1 if ended else 0
 

@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, Self
 
 from vhost_brick_plugin import errors
@@ -65,12 +64,7 @@ class Hypervisor:
             self._connection = libvirt.open(self._uri)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(_library().libvirtError):
             self._connection.close()
 

@@ -235,7 +235,7 @@ MUTANTS = [
     ),
     Mutant(
         "vhost/device.c",
-        "(state.num & (state.num - 1)) != 0 || running(dev, state.index) != NULL)",
+        "(state.num & (state.num - 1)) != 0 || vhost_running(dev, state.index) != NULL)",
         "(state.num & (state.num - 1)) != 0)",
         BAD + "test_change_of_a_ring_that_runs[size]",
     ),
@@ -247,7 +247,7 @@ MUTANTS = [
     ),
     Mutant(
         "vhost/device.c",
-        "if (state.num > UINT16_MAX || running(dev, state.index) != NULL)",
+        "if (state.num > UINT16_MAX || vhost_running(dev, state.index) != NULL)",
         "if (state.num > UINT16_MAX)",
         BAD + "test_change_of_a_ring_that_runs[base]",
     ),
@@ -259,30 +259,30 @@ MUTANTS = [
     ),
     Mutant(
         "vhost/device.c",
-        "if (dev->memory != NULL && s->size != 0 && !locate(dev, &wanted, &where))",
+        "if (dev->memory != NULL && s->size != 0 && !vhost_locate(dev, &wanted, &where))",
         "if ((void)where, false)",
         BAD + "test_ring_outside_memory[running-used_above]",
     ),
     Mutant(
         "vhost/device.c",
-        "return is_crooked(dev, i) ? bad(VB_FAULT_BAD_MESSAGE) : fine;",
+        "return vhost_is_crooked(dev, i) ? bad(VB_FAULT_BAD_MESSAGE) : fine;",
         "return fine;",
         BAD + "test_ring_outside_memory[addresses_first-avail_above]",
     ),
     Mutant(
-        "vhost/device.c",
+        "vhost/apply.c",
         "(uintptr_t)v->desc % 16 == 0 && ",
         "",
         BAD + "test_ring_outside_memory[running-descriptors_unaligned]",
     ),
     Mutant(
-        "vhost/device.c",
+        "vhost/apply.c",
         "(uintptr_t)v->avail % 2 == 0 &&",
         "",
         BAD + "test_ring_outside_memory[running-avail_unaligned]",
     ),
     Mutant(
-        "vhost/device.c",
+        "vhost/apply.c",
         " &&\n\t       (uintptr_t)v->used % 4 == 0;",
         ";",
         BAD + "test_ring_outside_memory[running-used_unaligned]",
