@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes ``doc/source/reasons.rst``: every drop reason and fault, out of the code::
+"""Writes ``doc/source/reasons.rst``: drop reasons, decisions and faults, out of the code::
 
     tools/reasons.py
 
-The names have one source, ``native/core/drop.h`` and ``fault.h``; CLI and API take them
-from there too.  ``tests/unit/test_reasons.py`` keeps the page in step.
+The names have one source, ``native/core/drop.h``, ``decision.h`` and ``fault.h``; CLI and
+API take them from there too.  ``tests/unit/test_reasons.py`` keeps the page in step.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ TEXT = re.compile(r'(?:"(?:[^"\\]|\\.)*"\s*)+')
 PIECE = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 HEAD = """\
-.. Made by tools/reasons.py out of native/core/drop.h and fault.h: change those.
+.. Made by tools/reasons.py out of native/core: drop.h, decision.h, fault.h: change those.
 
-Drop reasons and faults
-=======================
+Drop reasons, decisions and faults
+==================================
 
-The same names in ``vhost-brick port stats``, ``port show``, ``network show``, in the
-control API and in its event stream.
+The same names in ``vhost-brick port stats``, ``port show``, ``network show``, ``trace``,
+in the control API and in its event stream.
 """
 
 DROPS = """
@@ -38,6 +38,13 @@ Why frames are dropped
 
 ``drops`` of a port are those of all its bricks, since ``vhost-brickd`` started; reasons
 that did not occur are left out.
+"""
+
+DECISIONS = """
+Where a switch sends frames
+---------------------------
+
+In a trace (``vhost-brick trace``), of each frame that the switch does not drop.
 """
 
 FAULTS = """
@@ -57,7 +64,10 @@ fault, with what was wrong in words, and is tried again and again (``datapath_er
 
 
 def entries(header: str) -> Iterator[list[str]]:
-    """Yield the texts of each entry of an X list: name, meaning and, of a fault, its cure."""
+    """Yield the texts of each entry of an X list: name, meaning and, of a fault, its cure.
+
+    One without a name stands for none, and is left out.
+    """
     # A macro's lines end in a backslash.
     source = re.sub(r"\\\n", "\n", (CORE / header).read_text())
     for found in ENTRY.finditer(source):
@@ -75,11 +85,15 @@ def _paragraph(text: str) -> str:
     return textwrap.fill(text, 88, initial_indent="    ", subsequent_indent="    ") + "\n"
 
 
+def _definitions(header: str) -> str:
+    return "".join(_definition(*texts) for texts in entries(header))
+
+
 def page() -> str:
     """Return the page as it has to be."""
-    drops = "".join(_definition(*texts) for texts in entries("drop.h"))
-    faults = "".join(_definition(*texts) for texts in entries("fault.h"))
-    return HEAD + DROPS + drops + FAULTS + faults + TAIL
+    drops = DROPS + _definitions("drop.h")
+    decisions = DECISIONS + _definitions("decision.h")
+    return HEAD + drops + decisions + FAULTS + _definitions("fault.h") + TAIL
 
 
 if __name__ == "__main__":

@@ -92,10 +92,11 @@ class Visit:
 
     brick: str = param("The brick's name.")
     depth: int = param("0: it came straight from the start; else from the visit above it.")
-    decision: str = param("What a brick with a choice did; empty: it has none.")
+    decision: str = param("Where a brick with a choice sent it; empty: no choice, or dropped.")
     delivered: int = param("Packets given to the host's side; segmentation makes several.")
     dropped: int = param("Packets that ended here.")
     drop: str = param("Why, by the drop reason's name; empty: none did.")
+    meaning: str = param("What the decision, or the drop reason, means.", default="")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,10 @@ class TracedPacket:
     """A packet and where it went."""
 
     time: float = param("Seconds since the epoch.")
-    worker: int = param("The number of the worker that carried it.")
+    worker: int | None = param(
+        "The number of the worker that carried it; null: vhost-brickd itself sent it, to announce "
+        "a guest that has come."
+    )
     length: int = param("Its bytes.")
     head: str = param("The first of them, in hexadecimal.")
     visits: tuple[Visit, ...] = param("The bricks it came to, in that order.")

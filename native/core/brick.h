@@ -86,8 +86,8 @@ struct vb_brick_ops {
 
 	vb_push_fn *push;
 
-	/* Worker, for a trace only: what push() is about to do with m, in a word.  NULL: it has
-	 * no choice.
+	/* Worker, for a trace only: where push() is about to send m, unless it drops it.  NULL:
+	 * there is no choice.
 	 */
 	enum vb_decision (*decide)(const struct vb_ctx *ctx, const struct vb_node *node,
 		uint16_t edge, const struct rte_mbuf *m);

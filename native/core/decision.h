@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a brick that has a choice does with a packet that it does not drop: said by traces.
- * Names are the same in CLI and docs, as those of drop reasons are.
+ * Where a brick that has a choice sends a packet that it does not drop: said by traces.  The
+ * names are the same in CLI and docs, as those of drop reasons are.
  */
 #ifndef VB_DECISION_H
 #define VB_DECISION_H
 
 #define VB_DECISION_LIST(X)                                                                       \
-	X(NONE, "", "the brick has no choice")                                                    \
-	X(KNOWN, "known", "the switch knows behind which port the destination is")                \
-	X(UNKNOWN, "unknown", "no port is known to have the destination: it is sent to all")      \
-	X(GROUP, "group", "the destination is a group, as of a broadcast: it is sent to all")
+	X(NONE, "", "")                                                                           \
+	X(KNOWN, "known", "to the one that is known to have the destination")                     \
+	X(UNKNOWN, "unknown", "to all, since nobody is known to have the destination")            \
+	X(GROUP, "group", "to all, since the destination is a group address or broadcast")
 
 enum vb_decision {
 #define X(id, name, meaning) VB_DECISION_##id,

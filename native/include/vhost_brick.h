@@ -293,7 +293,7 @@ const char *vb_fault_name(uint32_t fault);
 const char *vb_fault_meaning(uint32_t fault);
 const char *vb_fault_hint(uint32_t fault);
 
-/* The same of what a brick with a choice does with a packet; the first is none, "". */
+/* The same of where a brick with a choice sends a packet; the first is none, "". */
 const char *vb_decision_name(uint32_t decision);
 const char *vb_decision_meaning(uint32_t decision);
 
@@ -359,7 +359,7 @@ void vb_capture_stop(struct vb_capture *capture);
 struct vb_visit {
 	char brick[VB_NAME_MAX];
 	uint32_t depth;	    /* 0: joined to where it came from; else of a brick before it */
-	uint32_t decision;  /* for vb_decision_name() */
+	uint32_t decision;  /* for vb_decision_name(); none if it was dropped */
 	uint32_t delivered; /* packets, more than one if the brick made segments of it */
 	uint32_t dropped;   /* the same */
 	uint32_t drop;	    /* for vb_drop_name(), if any were dropped */
@@ -368,7 +368,7 @@ struct vb_visit {
 /* A packet from the host's side of a brick, and where it went, in that order. */
 struct vb_traced {
 	uint64_t time;
-	uint32_t worker;
+	uint32_t worker;    /* VB_WORKERS_MAX or more: none, we made it ourselves */
 	uint32_t length;    /* bytes of the packet */
 	uint32_t nb_head;   /* of which so many are told */
 	uint32_t nb_visits; /* that are told */

@@ -92,6 +92,8 @@ static void visit_end(struct vb_traced *t, uint32_t visit, const struct vb_count
 			v->drop = why;
 		v->dropped += n;
 	}
+	if (v->dropped > 0)
+		v->decision = VB_DECISION_NONE;
 }
 
 static __rte_noinline void visit_followed(const struct vb_ctx *ctx, const struct vb_node *node,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of drop reasons and faults are the same in the docs and in what is running."""
+"""Drop reasons, decisions and faults have the same names in the docs and in what is running."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ def _documented(header: str) -> list[str]:
 
 def test_drops() -> None:
     assert _documented("drop.h") == dpdk_c.DROPS
+
+
+def test_decisions() -> None:
+    assert ["", *_documented("decision.h")] == dpdk_c.DECISIONS
 
 
 def test_faults() -> None:

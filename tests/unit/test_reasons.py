@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of drop reasons and faults says what the code says."""
+"""The page of drop reasons, decisions and faults says what the code says."""
 
 from __future__ import annotations
+
+import pytest
 
 from tools import reasons
 
@@ -11,8 +13,10 @@ def test_the_page_is_in_step() -> None:
     assert reasons.PAGE.read_text() == reasons.page()
 
 
-def test_every_entry_is_found() -> None:
-    for header in ("drop.h", "fault.h"):
-        listed = (reasons.CORE / header).read_text().count("\tX(")
-        # The fault that is none has no name.
-        assert len(list(reasons.entries(header))) == listed - (header == "fault.h")
+@pytest.mark.parametrize(
+    ("header", "nameless"), [("drop.h", 0), ("decision.h", 1), ("fault.h", 1)]
+)
+def test_every_entry_is_found(header: str, nameless: int) -> None:
+    """Faults and decisions begin with the one that is none."""
+    listed = (reasons.CORE / header).read_text().count("\tX(")
+    assert len(list(reasons.entries(header))) == listed - nameless

@@ -41,17 +41,19 @@ def text(c_string: Any) -> str:
     return str(ffi.string(c_string).decode(errors="replace"))
 
 
-def _names(function: Any) -> list[str]:
-    """Return the names of a C enumeration that ends with NULL."""
-    names: list[str] = []
-    while (name := function(len(names))) != ffi.NULL:
-        names.append(text(name))
-    return names
+def _texts(function: Any) -> list[str]:
+    """Return the texts of a C enumeration that ends with NULL."""
+    texts: list[str] = []
+    while (found := function(len(texts))) != ffi.NULL:
+        texts.append(text(found))
+    return texts
 
 
-DROPS = _names(lib.vb_drop_name)
-FAULTS = _names(lib.vb_fault_name)
-DECISIONS = _names(lib.vb_decision_name)
+DROPS = _texts(lib.vb_drop_name)
+DROP_MEANINGS = _texts(lib.vb_drop_meaning)
+FAULTS = _texts(lib.vb_fault_name)
+DECISIONS = _texts(lib.vb_decision_name)
+DECISION_MEANINGS = _texts(lib.vb_decision_meaning)
 
 
 def check(

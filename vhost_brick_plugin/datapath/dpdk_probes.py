@@ -26,7 +26,7 @@ HINTS = {
     errno.ENOMEM: "Ask for a smaller buffer.",
 }
 
-READ_AT_ONCE = 64
+READ_AT_ONCE = 16
 
 
 class Probes:
@@ -113,7 +113,7 @@ def _filter(filter: Filter) -> Any:
 def _packet(raw: Any) -> TracedPacket:
     return TracedPacket(
         time=raw.time / 1e9,
-        worker=raw.worker,
+        worker=raw.worker if raw.worker < lib.VB_WORKERS_MAX else None,
         length=raw.length,
         head=bytes(raw.head[0 : raw.nb_head]).hex(),
         visits=tuple(map(_visit, raw.visits[0 : raw.nb_visits])),
@@ -122,11 +122,13 @@ def _packet(raw: Any) -> TracedPacket:
 
 
 def _visit(raw: Any) -> Visit:
+    drop, decision = raw.drop, raw.decision
     return Visit(
         brick=dpdk_c.text(raw.brick),
         depth=raw.depth,
-        decision=dpdk_c.DECISIONS[raw.decision],
+        decision=dpdk_c.DECISIONS[decision],
         delivered=raw.delivered,
         dropped=raw.dropped,
-        drop=dpdk_c.DROPS[raw.drop] if raw.dropped else "",
+        drop=dpdk_c.DROPS[drop] if raw.dropped else "",
+        meaning=dpdk_c.DROP_MEANINGS[drop] if raw.dropped else dpdk_c.DECISION_MEANINGS[decision],
     )
