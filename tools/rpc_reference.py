@@ -25,6 +25,7 @@ sys.path.insert(0, str(TOP))
 
 from vhost_brick_plugin import codec, errors  # noqa: E402
 from vhost_brick_plugin.api import client, methods, wire  # noqa: E402
+from vhost_brick_plugin.probes import TracedPacket  # noqa: E402
 
 HEAD = f"""\
 .. Made by tools/rpc_reference.py out of vhost_brick_plugin/api/methods.py: change that.
@@ -50,8 +51,8 @@ In Python::
 
     Client("{client.DEFAULT_SOCKET}").port_remove(id="web")
 
-After ``watch``, events follow on the same connection: notifications of the method
-``event``, whose parameters are an `Event`_.
+After ``watch`` and ``trace``, events follow on the same connection: notifications of the
+method ``event``, whose parameters are an `Event`_ or a `TracedPacket`_.
 
 After ``capture_start`` a pcapng file follows, up to the end of the connection.
 """
@@ -164,7 +165,8 @@ def page() -> str:
     inside = [
         hint for m in declared for h in typing.get_type_hints(m).values() for hint in nested(h)
     ]
-    for cls in reachable([methods.Event, *inside, *(m.result for m in declared)]):
+    events = [methods.Event, TracedPacket]
+    for cls in reachable([*events, *inside, *(m.result for m in declared)]):
         lines += _section(cls.__name__, cls)
     lines += [ERRORS_HEAD.rstrip("\n"), "", *_errors()]
     return "\n".join(lines) + "\n"

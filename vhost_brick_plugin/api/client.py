@@ -9,6 +9,7 @@ between threads.  A :class:`Client` may be used from any thread.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import socket
@@ -76,15 +77,19 @@ class Client:
         sock, _, rest = self._begin(methods.Watch(port=port))
         return self._events(sock, rest, methods.Event)
 
-    def trace(self, request: methods.Trace) -> Iterator[TracedPacket]:
-        """Return the packets that *request* follows; fewer if what sends them is removed.
+    def trace(
+        self, request: methods.Trace, seconds: float | None = None
+    ) -> tuple[methods.Tracing, Iterator[TracedPacket]]:
+        """Return what *request* follows, and its packets as they come.
 
-        :raises errors.DaemonUnreachable: at once, or from the iterator: the daemon ended, or
-            the port is gone.
+        :param seconds: they end after so long, however many there were; None: never.
+        :raises errors.VhostBrickError: as :meth:`call`; and from the iterator what ends it
+            before its time: the daemon goes away (DaemonUnreachable), or the brick.
         """
-        sock, _, rest = self._begin(request)
-        packets = self._events(sock, rest, TracedPacket)
-        return itertools.islice(packets, request.packets)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        sock, answer, rest = self._begin(request)
+        packets = self._events(sock, rest, TracedPacket, deadline)
+        return answer, itertools.islice(packets, request.packets)
 
     def capture(
         self, request: methods.CaptureStart
@@ -116,10 +121,12 @@ class Client:
         # A newer daemon may say more than we know of: see methods.API_VERSION.
         return codec.from_json(request.result, wire.decode_answer(line), request.name, newer=True)
 
-    def _events(self, sock: socket.socket, rest: bytearray, kind: type[E]) -> Iterator[E]:
-        with sock:
+    def _events(
+        self, sock: socket.socket, rest: bytearray, kind: type[E], deadline: float | None = None
+    ) -> Iterator[E]:
+        with sock, contextlib.suppress(errors.DaemonTimeout):
             while True:
-                line, rest = self._read_line(sock, rest, None)
+                line, rest = self._read_line(sock, rest, deadline)
                 yield codec.from_json(kind, wire.decode_answer(line), "event", newer=True)
 
     def _send(self, sock: socket.socket, request: methods.Method[Any], deadline: float) -> None:

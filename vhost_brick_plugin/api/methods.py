@@ -198,8 +198,8 @@ class CaptureStarted:
 class Tracing:
     """The answer of ``trace``.
 
-    On the same connection follow notifications of method ``event``, one a packet, with what
-    :class:`~vhost_brick_plugin.probes.TracedPacket` has, and the connection's end.
+    On the same connection follow events, one a packet, and the connection's end; before that
+    an error, if there are fewer packets than were asked for.
     """
 
     brick: str = param("The brick whose packets follow.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -19,6 +20,8 @@ from vhost_brick_plugin.daemon.stream import Stream
 from vhost_brick_plugin.datapath import shape
 from vhost_brick_plugin.datapath.base import Datapath
 from vhost_brick_plugin.probes import MAX_TRACED, CaptureOptions, check_filter
+
+LOG = logging.getLogger(__name__)
 
 LOOK_S = 0.05
 """So often a trace is asked for news: workers tell nobody of them."""
@@ -58,7 +61,7 @@ class Probes:
             raise errors.InvalidParams(f"packets must be from 1 to {MAX_TRACED}")
         brick = _brick(request.port)
         number = self._datapath.trace_start(brick, request.packets, request.filter)
-        return _Trace(self._datapath, self._thread, number, methods.Tracing(brick=brick))
+        return _Trace(self._datapath, self._thread, number, brick, request.packets)
 
 
 def _brick(port: str) -> str:
@@ -95,7 +98,12 @@ class _Capture(_Probe):
         writer.transport.set_write_buffer_limits(0)
         await writer.drain()
         fd = os.dup(writer.get_extra_info("socket").fileno())
-        await self._call(self._datapath.capture_deliver, self._answer.number, fd)
+        try:
+            await self._call(self._datapath.capture_deliver, self._answer.number, fd)
+        except errors.VhostBrickError as e:
+            # Who reads it takes for packets whatever else is sent.
+            LOG.error("A capture cannot be delivered: %s", e)
+            return
         # The datapath shuts the connection down, and the reader leaves.
         await asyncio.Future()
 
@@ -105,25 +113,33 @@ class _Capture(_Probe):
 
 class _Trace(_Probe):
     def __init__(
-        self, datapath: Datapath, thread: Executor, number: int, answer: methods.Tracing
+        self, datapath: Datapath, thread: Executor, number: int, brick: str, packets: int
     ) -> None:
         super().__init__(datapath, thread)
         self._number = number
-        self._answer = answer
+        self._brick = brick
+        self._left = packets
 
     @property
     def answer(self) -> methods.Tracing:
-        return self._answer
+        return methods.Tracing(brick=self._brick)
 
     async def send(self, writer: asyncio.StreamWriter) -> None:
+        while not await self._send_news(writer):
+            await asyncio.sleep(LOOK_S)
+        if self._left > 0:
+            raise errors.BrickNotFound(f"{self._brick} is gone, and the trace with it")
+
+    async def _send_news(self, writer: asyncio.StreamWriter) -> bool:
+        """Send all that there is, and return whether there will be no more."""
         while True:
             traced = await self._call(self._datapath.trace_read, self._number)
             for packet in traced.packets:
                 writer.write(wire.encode_event(codec.to_json(packet)))
             await writer.drain()
-            if traced.ended:
-                return
-            await asyncio.sleep(LOOK_S)
+            self._left -= len(traced.packets)
+            if traced.ended or not traced.packets:
+                return bool(traced.ended)
 
     async def end(self) -> None:
         await self._call(self._datapath.trace_stop, self._number)

@@ -241,7 +241,10 @@ def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
 async def _go_on(
     stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Send what *stream* has until it ends, or the other end leaves."""
+    """Send what *stream* has until it ends, or the other end leaves.
+
+    :raises errors.VhostBrickError: what ended it, for the other end to know.
+    """
     sending = asyncio.create_task(stream.send(writer))
     leaving = asyncio.create_task(_until_end(reader))
     try:
@@ -251,6 +254,8 @@ async def _go_on(
         leaving.cancel()
         await asyncio.gather(sending, leaving, return_exceptions=True)
         await stream.end()
+    if not sending.cancelled():
+        sending.result()
 
 
 async def _until_end(reader: asyncio.StreamReader) -> None:

@@ -18,7 +18,10 @@ class Stream(abc.ABC):
 
     @abc.abstractmethod
     async def send(self, writer: asyncio.StreamWriter) -> None:
-        """Write until there is no more; cancelled when the other end leaves."""
+        """Write until there is no more; cancelled when the other end leaves.
+
+        :raises errors.VhostBrickError: it ends before its time; the other end is told why.
+        """
 
     @abc.abstractmethod
     async def end(self) -> None:
