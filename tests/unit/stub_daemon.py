@@ -17,6 +17,7 @@ from typing import Any
 from vhost_brick_plugin import codec, errors
 from vhost_brick_plugin.api import methods, wire
 from vhost_brick_plugin.model import OPEN, Mode, Network, Offer, Port
+from vhost_brick_plugin.probes import TracedPacket
 from vhost_brick_plugin.report import Counters
 
 Answers = Mapping[type[methods.Method[Any]], Any]
@@ -27,7 +28,8 @@ class StubDaemon:
     """Listens on *path* until the end of ``with``.
 
     :ivar calls: the requests that came, in order.
-    :ivar streams: events for each watcher in turn, whose connection is closed after them.
+    :ivar streams: for each watcher or tracer in turn, what happens, and at last an error, if
+        any; its connection is closed after them.
     :ivar captures: what each capture in turn consists of; the same.
     """
 
@@ -35,7 +37,7 @@ class StubDaemon:
         self.path = str(path)
         self.answers: dict[type[methods.Method[Any]], Any] = dict(answers or {})
         self.calls: list[methods.Method[Any]] = []
-        self.streams: list[list[methods.Event]] = []
+        self.streams: list[list[methods.Event | TracedPacket | errors.VhostBrickError]] = []
         self.captures: list[bytes] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -64,7 +66,7 @@ class StubDaemon:
             with connection, connection.makefile("rb") as lines, contextlib.suppress(OSError):
                 for line in lines:
                     connection.sendall(self._answer(line))
-                    if isinstance(self.calls[-1], methods.Watch):
+                    if isinstance(self.calls[-1], methods.Watch | methods.Trace):
                         self._stream(connection)
                         break
                     if isinstance(self.calls[-1], methods.CaptureStart) and self.captures:
@@ -73,7 +75,10 @@ class StubDaemon:
 
     def _stream(self, connection: socket.socket) -> None:
         for event in self.streams.pop(0):
-            connection.sendall(wire.encode_event(codec.to_json(event)))
+            if isinstance(event, errors.VhostBrickError):
+                connection.sendall(wire.encode_error(None, event))
+            else:
+                connection.sendall(wire.encode_event(codec.to_json(event)))
 
     def _answer(self, line: bytes) -> bytes:
         request = wire.decode_request(line)

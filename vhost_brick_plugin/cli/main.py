@@ -44,6 +44,7 @@ COMMANDS = {
     "port stats": "port:Stats",
     "status": "status:Status",
     "top": "top:Top",
+    "trace": "trace:Trace",
     "watch": "watch:Watch",
 }
 

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``vhost-brick trace``: where packets go, and why they end where they do."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+import textwrap
+from collections.abc import Iterator
+
+from vhost_brick_plugin import errors
+from vhost_brick_plugin.api import methods, options
+from vhost_brick_plugin.cli import base, bpf, frames, numbers
+from vhost_brick_plugin.codec import to_json
+from vhost_brick_plugin.probes import MAX_TRACED, TracedPacket, Visit
+
+TO_HOST = ("tap/", "vxlan/")
+"""Bricks whose packets the host thread takes over, of which a trace sees no more."""
+
+INDENT = "  "
+
+
+class Trace(base.Command):
+    """Follow the next packets that a guest sends, or an uplink receives.
+
+    Prints each packet, and below it the bricks that it came to, each below the one that
+    sent it there, with what became of it: where the switch sent it, whether it was
+    delivered, or why it was dropped.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            "port",
+            metavar="PORT",
+            help="a port, or the brick of an uplink, such as tap/blue0: see 'graph'",
+        )
+        parser.add_argument(
+            *("-c", "--count"),
+            type=numbers.count,
+            metavar="N",
+            default=10,
+            help=f"end after so many packets, {MAX_TRACED} at most (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--seconds", type=options.seconds, metavar="SECONDS", help="end after so long"
+        )
+        parser.add_argument(
+            "--filter",
+            metavar="EXPR",
+            help="only packets of which this is true, in tcpdump's language: pcap-filter(7)",
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="each packet as a JSON object, one a line"
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        count: int = parsed_args.count
+        request = methods.Trace(
+            port=parsed_args.port,
+            packets=count,
+            filter=bpf.compile(parsed_args.filter) if parsed_args.filter else (),
+        )
+        tracing, packets = self.client.trace(request, parsed_args.seconds)
+        self.tell(f"waiting for the next {count} packets from {tracing.brick}; Ctrl-C ends it")
+        self._print(packets, count, as_json=parsed_args.json)
+
+    def _print(self, packets: Iterator[TracedPacket], count: int, *, as_json: bool) -> None:
+        seen = 0
+        try:
+            for packet in packets:
+                line = json.dumps(to_json(packet)) if as_json else text(packet)
+                print(line, file=self.app.stdout, flush=True)
+                seen += 1
+        except KeyboardInterrupt:
+            pass  # That is how one ends it.
+        except errors.DaemonUnreachable:
+            raise errors.DaemonUnreachable(
+                f"vhost-brickd at {self.client.path} went away, and the trace with it",
+                hint="Start the trace again when it is back.",
+            ) from None
+        finally:
+            if seen < count:
+                self.tell(f"{seen} of {count} packets were seen")
+
+
+def text(packet: TracedPacket) -> str:
+    """Return *packet* and its way in words, as wide as the terminal."""
+    moment = f"{datetime.datetime.fromtimestamp(packet.time):%H:%M:%S.%f}  "
+    what = frames.summary(bytes.fromhex(packet.head))
+    lines = [
+        _folded(moment, f"{what}  {packet.length} bytes", " " * len(moment)),
+        *map(_visit_text, packet.visits),
+    ]
+    if packet.untold:
+        lines.append(f"{INDENT}... and {packet.untold} visits more")
+    return "\n".join(lines)
+
+
+def _visit_text(visit: Visit) -> str:
+    indent = INDENT * (visit.depth + 1)
+    return _folded(indent, f"{visit.brick}  {_deed(visit)}", indent + 2 * INDENT)
+
+
+def _deed(visit: Visit) -> str:
+    """Return what the brick did with the packet; empty: it passed it on."""
+    deeds = []
+    if visit.decision:
+        deeds.append(f"{visit.decision}: {visit.meaning}")
+    if visit.delivered:
+        deeds.append(f"delivered{_segments(visit.delivered)}")
+    if visit.dropped:
+        deeds.append(f"dropped{_segments(visit.dropped)}: {visit.drop} ({visit.meaning})")
+    if not deeds and visit.brick.startswith(TO_HOST):
+        deeds.append("handed to the host thread")
+    return ", ".join(deeds)
+
+
+def _segments(packets: int) -> str:
+    return f" as {packets} packets" if packets > 1 else ""
+
+
+def _folded(start: str, line: str, indent: str) -> str:
+    """Return *line* after *start*, gone on with at *indent* if the terminal is too narrow."""
+    return textwrap.fill(
+        line,
+        shutil.get_terminal_size().columns,
+        initial_indent=start,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
