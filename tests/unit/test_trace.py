@@ -94,7 +94,7 @@ def test_a_packet_and_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_terminal_that_is_narrow() -> None:
     lines = text(FLOODED).splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[1] == "                 tell 192.0.2.1  60 bytes"
+    assert lines[1] == "                 ARP who-has 192.0.2.7 tell 192.0.2.1  60 bytes"
     assert lines[3:5] == [
         "    switch/blue  group: to all, since the destination is a group address or",
         "        broadcast",

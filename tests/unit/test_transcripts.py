@@ -11,7 +11,8 @@ import pytest
 from tools import transcripts
 from vhost_brick_plugin.cli.main import VhostBrick
 
-COMMANDS = [command for scene in transcripts.SCENES.values() for command in scene]
+SCENES = transcripts.SCENES | transcripts.TRAFFIC
+COMMANDS = [command for scene in SCENES.values() for command in scene]
 SHELL = re.compile(r"\s+(?:\d?>|\||&)")
 IN_PAGES = re.compile(r"^ {2,}vhost-brick ((?!\.\.\.|\[).+)$", re.MULTILINE)
 
@@ -50,8 +51,8 @@ def test_every_scene_has_its_transcript_and_its_page() -> None:
     """If not: python tools/transcripts.py."""
     pages = "".join(page.read_text() for page in transcripts.PAGES.glob("*.rst"))
     files = {path.stem for path in transcripts.TRANSCRIPTS.glob("*.txt")}
-    assert files == set(transcripts.SCENES)
-    for name, commands in transcripts.SCENES.items():
+    assert files == set(SCENES)
+    for name, commands in SCENES.items():
         shown = (transcripts.TRANSCRIPTS / f"{name}.txt").read_text().splitlines()
         assert [line[2:] for line in shown if line.startswith("$ ")] == list(commands)
         assert f".. literalinclude:: transcripts/{name}.txt" in pages

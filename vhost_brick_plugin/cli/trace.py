@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import re
 import shutil
 import textwrap
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ TO_HOST = ("tap/", "vxlan/")
 """Bricks whose packets the host thread takes over, of which a trace sees no more."""
 
 INDENT = "  "
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class Trace(base.Command):
@@ -72,9 +74,9 @@ class Trace(base.Command):
         seen = 0
         try:
             for packet in packets:
+                seen += 1
                 line = json.dumps(to_json(packet)) if as_json else text(packet)
                 print(line, file=self.app.stdout, flush=True)
-                seen += 1
         except KeyboardInterrupt:
             pass  # That is how one ends it.
         except errors.DaemonUnreachable:
@@ -90,9 +92,11 @@ class Trace(base.Command):
 def text(packet: TracedPacket) -> str:
     """Return *packet* and its way in words, as wide as the terminal."""
     moment = f"{datetime.datetime.fromtimestamp(packet.time):%H:%M:%S.%f}  "
-    what = frames.summary(bytes.fromhex(packet.head))
+    what = f"{frames.summary(bytes.fromhex(packet.head))}  {packet.length} bytes"
+    # Folded between what belongs together: there are two spaces.
+    whole = re.sub(r"(?<! ) (?! )", NO_BREAK, what)
     lines = [
-        _folded(moment, f"{what}  {packet.length} bytes", " " * len(moment)),
+        _folded(moment, whole, " " * len(moment)).replace(NO_BREAK, " "),
         *map(_visit_text, packet.visits),
     ]
     if packet.untold:
