@@ -263,6 +263,25 @@ def test_a_trunk(make_daemon: Callable[..., Daemon], netns: NetNs, plug: Plug) -
         assert trace.next_way() == [*way_in, *to_port(2, "p1")]
 
 
+@needs_root
+def test_a_brick_on_the_way_of_what_it_sent_on(
+    make_daemon: Callable[..., Daemon], netns: NetNs, plug: Plug
+) -> None:
+    """The second visit's drop is not the first one's, which it is within."""
+    daemon = make_daemon(wrap=netns.exec)
+    uplinks(daemon, *(Uplink(kind=UplinkKind.TAP, name=TAP, vlan=vlan) for vlan in (0, VLAN)))
+    with Interface(netns, TAP, VLAN) as host:
+        vm = plug(daemon, 1)
+        passes(vm, host, b"up", src=1)
+        trace = Trace.of(daemon, f"tap/{TAP}", filter=bpf.compile(f"vlan {VLAN} and vlan 7"))
+        plain = frame(None, 2, b"tagged twice, of which one is taken off")
+        host.send(plain[:12] + b"\x81\x00\x00\x07" + plain[12:])
+        told = trace.next_way()
+    beginning = [(0, f"vlan/{TAP}", PASSED), (1, f"switch/{NETWORK}", "group")]
+    assert told[:2] == beginning
+    assert sorted(told[2:]) == sorted([(2, f"vlan/{TAP}", "tagged"), *to_port(2, "p1")])
+
+
 def test_a_tunnel(daemon: Daemon, plug: Plug) -> None:
     tunnel = Tunnel(vni=7, local="127.0.0.1", remotes=("127.0.0.2",), port=20000 + os.getpid())
     uplinks(daemon, Uplink(kind=UplinkKind.VXLAN, name="far", tunnel=tunnel))
