@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.api import methods, options
-from vhost_brick_plugin.cli import base, bpf, numbers, pcapng
+from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.cli import base, numbers, pcapng, probing
 from vhost_brick_plugin.cli.pcapng import Totals
 from vhost_brick_plugin.probes import BUFFER, MAX_BUFFER, Direction
 
@@ -47,21 +47,12 @@ class Capture(base.Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument(
-            "port",
-            metavar="PORT",
-            help="a port, or the brick of an uplink, such as tap/blue0: see 'graph'",
-        )
+        probing.add_options(parser)
         parser.add_argument(
             *("-w", "--write"),
             metavar="FILE",
             required=True,
             help="where to; an existing file is overwritten; '-': stdout, which is no terminal",
-        )
-        parser.add_argument(
-            "--filter",
-            metavar="EXPR",
-            help="only packets of which this is true, in tcpdump's language: pcap-filter(7)",
         )
         parser.add_argument(
             "--direction",
@@ -78,9 +69,6 @@ class Capture(base.Command):
         )
         parser.add_argument(
             *("-c", "--count"), type=numbers.count, metavar="N", help="end after so many packets"
-        )
-        parser.add_argument(
-            "--seconds", type=options.seconds, metavar="SECONDS", help="end after so long"
         )
         parser.add_argument(
             "--buffer",
@@ -132,7 +120,7 @@ def _mebibytes(text: str) -> int:
 def _request(parsed_args: argparse.Namespace) -> methods.CaptureStart:
     return methods.CaptureStart(
         port=parsed_args.port,
-        filter=bpf.compile(parsed_args.filter) if parsed_args.filter else (),
+        filter=probing.filter_of(parsed_args),
         direction=DIRECTIONS[parsed_args.direction],
         snaplen=parsed_args.snaplen,
         packets=parsed_args.count or 0,

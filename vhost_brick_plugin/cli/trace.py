@@ -12,8 +12,8 @@ import textwrap
 from collections.abc import Iterator
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.api import methods, options
-from vhost_brick_plugin.cli import base, bpf, frames, numbers
+from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.cli import base, frames, numbers, probing
 from vhost_brick_plugin.codec import to_json
 from vhost_brick_plugin.probes import MAX_TRACED, TracedPacket, Visit
 
@@ -34,25 +34,13 @@ class Trace(base.Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument(
-            "port",
-            metavar="PORT",
-            help="a port, or the brick of an uplink, such as tap/blue0: see 'graph'",
-        )
+        probing.add_options(parser)
         parser.add_argument(
             *("-c", "--count"),
             type=numbers.count,
             metavar="N",
             default=10,
             help=f"end after so many packets, {MAX_TRACED} at most (default: %(default)s)",
-        )
-        parser.add_argument(
-            "--seconds", type=options.seconds, metavar="SECONDS", help="end after so long"
-        )
-        parser.add_argument(
-            "--filter",
-            metavar="EXPR",
-            help="only packets of which this is true, in tcpdump's language: pcap-filter(7)",
         )
         parser.add_argument(
             "--json", action="store_true", help="each packet as a JSON object, one a line"
@@ -64,7 +52,7 @@ class Trace(base.Command):
         request = methods.Trace(
             port=parsed_args.port,
             packets=count,
-            filter=bpf.compile(parsed_args.filter) if parsed_args.filter else (),
+            filter=probing.filter_of(parsed_args),
         )
         tracing, packets = self.client.trace(request, parsed_args.seconds)
         self.tell(f"waiting for the next {count} packets from {tracing.brick}; Ctrl-C ends it")
