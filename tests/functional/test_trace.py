@@ -76,6 +76,7 @@ def from_p1(decision: str) -> Way:
 
 def follow(daemon: Daemon, vm: Frontend, sent: bytes) -> TracedPacket:
     """Send a frame from the guest of ``p1``, and return what a trace tells of it."""
+    wait_until(vm.tx_done, "what was sent before to be taken")
     trace = Trace.of(daemon, "p1")
     vm.send(sent)
     packet = trace.next()
@@ -317,7 +318,8 @@ def test_a_flood_over_many_ports(daemon: Daemon, plug: Plug) -> None:
     others = [plug(daemon, 2 + i, ring_size=32) for i in range(receivers)]
     for other in others:
         passes(vm, other, b"up", src=1)
-    # Those who came first have had what was sent for all the others.
+    # Those who came first have had what was sent for all the others, now and then twice.
+    wait_until(vm.tx_done, "all of it to be taken")
     for other in others:
         other.receive_all()
     sent = frame(None, 1, b"to all")
