@@ -147,7 +147,7 @@ def test_it_asks_for_what_it_was_told(daemon: StubDaemon, run: Run) -> None:
     daemon.streams = [[FLOODED, DROPPED]]
     status, out, err = run("web", "-c", "2", "--filter", "arp")
     assert (status, out) == (0, f"{text(FLOODED)}\n{text(DROPPED)}\n")
-    assert err == "waiting for the next 2 packets from vhost/web; Ctrl-C ends it\n"
+    assert err == "waiting for 2 packets from vhost/web; Ctrl-C ends it\n"
     assert daemon.calls == [methods.Trace(port="web", packets=2, filter=bpf.compile("arp"))]
 
 
@@ -323,8 +323,9 @@ def test_time_ends_it_whatever_there_was(rig: Rig) -> None:
 
 @pytest.mark.parametrize("packets", [0, -1, MAX_TRACED + 1])
 def test_a_number_of_packets_that_cannot_be(rig: Rig, packets: int) -> None:
-    with pytest.raises(errors.InvalidParams, match=f"from 1 to {MAX_TRACED}"):
+    with pytest.raises(errors.InvalidParams, match=f"from 1 to {MAX_TRACED}") as refused:
         rig.trace(packets=packets)
+    assert "another trace" in refused.value.hint
 
 
 def test_a_filter_that_is_too_long(rig: Rig) -> None:

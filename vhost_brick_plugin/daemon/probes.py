@@ -58,7 +58,10 @@ class Probes:
         """Start a trace."""
         check_filter(request.filter)
         if not 1 <= request.packets <= MAX_TRACED:
-            raise errors.InvalidParams(f"packets must be from 1 to {MAX_TRACED}")
+            raise errors.InvalidParams(
+                f"packets must be from 1 to {MAX_TRACED}",
+                hint="Filter for those that matter, or start another trace after this one.",
+            )
         brick = _brick(request.port)
         number = self._datapath.trace_start(brick, request.packets, request.filter)
         return _Trace(self._datapath, self._thread, number, brick, request.packets)
