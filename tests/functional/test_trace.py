@@ -16,6 +16,8 @@ from tests.frontend.vuser import VUser
 from tests.functional.daemon import Daemon
 from tests.functional.exchange import NETWORK, ensure_port, frame, mac, wait_traffic
 from tests.functional.netns import NetNs
+from tests.functional.pair import make_pair
+from tests.functional.tcp import EVERYTHING, Segment, payload
 from tests.functional.test_security import ADDRESS, FILTERED, FORGED, GUEST, OTHER, sent_by
 from tests.functional.tracing import (
     DELIVERED,
@@ -55,7 +57,7 @@ def plug(make_frontend: Callable[..., Frontend]) -> Plug:
 
     def make(daemon: Daemon, number: int, **how: Any) -> Frontend:
         port = {"network": NETWORK, "create_network": True, "mode": "client"} | how
-        frontend = {name: port.pop(name) for name in ("ring_size", "stock") if name in port}
+        frontend = {name: port.pop(name) for name in ("ring_size", "features") if name in port}
         daemon.client.port_ensure(id=f"p{number}", mac=mac(number), **port)
         vm = make_frontend(daemon.socket_path(f"p{number}"), listen=True, **frontend)
         vm.connect()
@@ -207,6 +209,21 @@ def test_a_guest_with_a_smaller_mtu(daemon: Daemon, plug: Plug) -> None:
     told = way(follow(daemon, vm, frame(2, 1, bytes(1200))))
     assert told == from_p1("known") + to_port(2, "p2", "too_big")
     assert daemon.client.port_show(id="p2").counters.drops == {"too_big": 1}
+
+
+def test_a_segment_that_becomes_many(daemon: Daemon, plug: Plug) -> None:
+    """Of which only some fit: what was delivered and what was dropped are the same packet's."""
+    vm, other = plug(daemon, 1, features=EVERYTHING), plug(daemon, 2, ring_size=16)
+    passes(other, vm, b"up", src=2)
+    other.receive_all()
+    segment = Segment(4, payload(20 * 1440), 1440, sender=1, receiver=2, udp=False)
+    trace = Trace.of(daemon, "p1", packets=1)
+    vm.send(segment.frame, header=segment.header)
+    packet = trace.next()
+    assert packet.length == len(segment.frame)
+    (last,) = (visit for visit in packet.visits if visit.brick == "vhost/p2")
+    assert (last.delivered, last.dropped, last.drop) == (16, 4, "ring_full")
+    assert daemon.client.port_show(id="p2").counters.drops == {"ring_full": 4}
 
 
 def test_dropped_by_the_receivers_brick_of_the_senders_kind(daemon: Daemon, plug: Plug) -> None:
@@ -387,7 +404,7 @@ def test_every_packet_is_whole_under_full_load(
     plug_pair(daemon, make_vuser(), rate=0)
     workers: Counter[int | None] = Counter()
     for packets in (1, 31, 1000, 333) * 2:
-        traces = {port: Trace.of(daemon, port, packets) for port in "ab"}
+        traces = {port: Trace.unlimited(daemon, port, packets) for port in "ab"}
         for (port, trace), other in zip(traces.items(), "ba", strict=True):
             seen = list(trace.packets)
             assert len(seen) == packets
@@ -495,11 +512,24 @@ def test_a_guest_may_come_and_go(daemon: Daemon, plug: Plug) -> None:
     vm, other = plug(daemon, 1), plug(daemon, 2)
     passes(other, vm, b"up", src=2)
     trace = Trace.of(daemon, "p1", packets=2)
-    for payload in (b"one", b"two"):
-        vm.send(frame(2, 1, payload))
+    for number in range(2):
+        vm.send(frame(2, 1, b"%d" % number))
         assert trace.next_way()[-2:] == to_port(2, "p2")
         vm.disconnect()
         vm.connect()
+
+
+def test_a_hand_over_ends_it(make_daemon: Callable[..., Daemon], plug: Plug) -> None:
+    pair = make_pair(make_daemon, "dpdk")
+    vm, other = plug(pair.serving, 1), plug(pair.serving, 2)
+    passes(other, vm, b"up", src=2)
+    trace = Trace.of(pair.serving, "p1")
+    pair.hand_over()
+    with pytest.raises(errors.DaemonUnreachable):
+        trace.next()
+    passes(other, vm, b"still up", src=2)
+    told = way(follow(pair.serving, vm, frame(2, 1, b"x")))
+    assert told == from_p1("known") + to_port(2, "p2")
 
 
 # -- the command -------------------------------------------------------------

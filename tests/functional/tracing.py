@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from tests.functional.daemon import Daemon
 from tests.functional.waiting import TIMEOUT
+from vhost_brick_plugin import errors
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.probes import TracedPacket
 
@@ -34,6 +37,13 @@ class Trace:
         call = methods.Trace(port=port, packets=packets, **request)
         return cls(daemon.client.trace(call, TIMEOUT)[1])
 
+    @classmethod
+    def unlimited(cls, daemon: Daemon, port: str, packets: int) -> Self:
+        """Return one with all that the daemon sends, were it more than was asked for."""
+        sock, _, rest = daemon.client._begin(methods.Trace(port=port, packets=packets))
+        sent = daemon.client._events(sock, rest, TracedPacket, time.monotonic() + TIMEOUT)
+        return cls(_until_closed(sent))
+
     def next(self) -> TracedPacket:
         """Wait for the next packet."""
         packet = next(self.packets, None)
@@ -42,6 +52,11 @@ class Trace:
 
     def next_way(self) -> Way:
         return way(self.next())
+
+
+def _until_closed(packets: Iterator[TracedPacket]) -> Iterator[TracedPacket]:
+    with contextlib.suppress(errors.DaemonUnreachable):
+        yield from packets
 
 
 def way(packet: TracedPacket) -> Way:
