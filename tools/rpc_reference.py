@@ -52,6 +52,8 @@ In Python::
 
 After ``watch``, events follow on the same connection: notifications of the method
 ``event``, whose parameters are an `Event`_.
+
+After ``capture_start`` a pcapng file follows, up to the end of the connection.
 """
 
 METHODS_HEAD = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.codec import param
@@ -69,8 +70,9 @@ class CaptureOptions:
     def __post_init__(self) -> None:
         check_filter(self.filter)
         for name in ("snaplen", "packets", "seconds"):
-            if getattr(self, name) < 0:
-                raise errors.InvalidParams(f"{name} is less than 0, which stands for no limit")
+            # JSON, as Python reads it, has numbers that are none.
+            if not 0 <= getattr(self, name) < math.inf:
+                raise errors.InvalidParams(f"{name} must be from 0, which stands for no limit")
         if not 0 < self.buffer <= MAX_BUFFER:
             raise errors.InvalidParams(f"buffer must be from 1 to {MAX_BUFFER} bytes")
 

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -34,6 +35,8 @@
  * are in their backlogs by then.
  */
 #define SETTLE_NS 1000000ULL
+/* Two readings of the clocks differ by less. */
+#define NOISE_NS 1000000ULL
 /* Having ended, a reader who takes nothing is waited for so long. */
 #define PATIENCE_NS 2000000000ULL
 #define RETRY_MS 500
@@ -41,6 +44,11 @@
 /* More than the largest frame. */
 #define KEPT_MAX (72u << 10)
 #define OUT_SIZE (4 * KEPT_MAX)
+
+/* A moment on all clocks. */
+struct moment {
+	uint64_t tsc, monotonic, wall;
+};
 
 struct vb_capture {
 	struct vb_brick *probe;
@@ -52,6 +60,7 @@ struct vb_capture {
 	uint32_t nb_backlogs;
 	struct vb_backlog *backlogs; /* one a worker, and the last who holds vb_lock */
 	char name[VB_NAME_MAX];
+	struct moment started;
 
 	/* The thread's. */
 	pthread_t thread;
@@ -60,6 +69,7 @@ struct vb_capture {
 	bool broken;	  /* fd takes no more */
 	uint64_t begun;	  /* monotonic ns */
 	uint64_t give_up; /* monotonic ns, from when on; 0: it has not ended */
+	uint64_t last;	  /* the time of the last packet */
 	struct vb_pcapng_totals totals;
 	uint32_t nb_out; /* bytes in out */
 	uint8_t out[OUT_SIZE];
@@ -105,6 +115,12 @@ static const struct vb_brick_ops capture_ops = {
 
 /* ---- its thread ---- */
 
+/* It has ended, or has a reader who takes what is left. */
+static void be_patient(struct vb_capture *c)
+{
+	c->give_up = vb_monotonic_ns() + PATIENCE_NS;
+}
+
 /* Wait until fd can be written to or, if it is not asked, until it is time to look. */
 static void wait_for(struct vb_capture *c, bool writable, int ms)
 {
@@ -118,7 +134,7 @@ static void wait_for(struct vb_capture *c, bool writable, int ms)
 	if (!writable && (fds[0].revents & (POLLERR | POLLHUP)) != 0)
 		c->broken = true;
 	if ((fds[1].revents & POLLIN) != 0)
-		c->give_up = vb_monotonic_ns() + PATIENCE_NS;
+		be_patient(c);
 }
 
 /* Write what is in out; false: not now. */
@@ -126,10 +142,13 @@ static bool try_write(struct vb_capture *c, uint32_t *done)
 {
 	ssize_t n = write(c->fd, c->out + *done, c->nb_out - *done);
 
-	if (n > 0)
+	if (n > 0) {
 		*done += n;
-	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+		if (c->give_up != 0)
+			be_patient(c);
+	} else if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		c->broken = true;
+	}
 	return n > 0;
 }
 
@@ -153,22 +172,44 @@ static bool is_full(const struct vb_capture *c)
 	return c->max_packets != 0 && c->totals.delivered >= c->max_packets;
 }
 
-/* A moment on both clocks, so that the TSC can be told as a time. */
-struct moment {
-	uint64_t tsc;
-	uint64_t wall;
-	double ns_per_cycle;
-};
-
 static struct moment moment_now(void)
 {
-	return (struct moment){rte_rdtsc(), vb_wall_ns(), 1e9 / rte_get_tsc_hz()};
+	uint64_t least = UINT64_MAX;
+	struct moment best = {0};
+
+	/* A thread that is interrupted between two clocks reads no moment; hardly four times. */
+	for (int i = 0; i < 4; i++) {
+		struct moment m;
+		uint64_t took;
+
+		m.tsc = rte_rdtsc();
+		m.monotonic = vb_monotonic_ns();
+		m.wall = vb_wall_ns();
+		took = rte_rdtsc() - m.tsc;
+		if (took < least) {
+			least = took;
+			best = m;
+		}
+	}
+	return best;
+}
+
+/* When that was, by the clocks since the start: EAL knows the TSC's frequency roughly. */
+static uint64_t time_of(struct vb_capture *c, uint64_t tsc, const struct moment *now)
+{
+	double part = (double)(now->tsc - tsc) / (now->tsc - c->started.tsc);
+	uint64_t time = now->wall - (uint64_t)(part * (now->monotonic - c->started.monotonic));
+
+	/* Noise of the clocks puts nothing out of its order; a clock that is set does. */
+	if (time >= c->last || c->last - time > NOISE_NS)
+		c->last = time;
+	return c->last;
 }
 
 static void put_packet(struct vb_capture *c, const struct vb_record *r, const struct moment *now)
 {
 	const struct vb_pcapng_packet packet = {
-		.time = now->wall - (int64_t)((int64_t)(now->tsc - r->tsc) * now->ns_per_cycle),
+		.time = time_of(c, r->tsc, now),
 		.length = r->length,
 		.kept = r->kept,
 		.direction = r->kind,
@@ -201,7 +242,7 @@ static struct vb_backlog *oldest(struct vb_capture *c, uint64_t tsc)
 static void drain(struct vb_capture *c, uint64_t ns)
 {
 	struct moment now = moment_now();
-	uint64_t until = now.tsc - ns / now.ns_per_cycle;
+	uint64_t until = now.tsc - ns * rte_get_tsc_hz() / NS_PER_S;
 	struct vb_backlog *b;
 
 	while (!c->broken && !is_full(c) && (b = oldest(c, until)) != NULL) {
@@ -282,11 +323,14 @@ static void *capture_main(void *arg)
 	}
 	take_out(c);
 	if (c->give_up == 0)
-		c->give_up = vb_monotonic_ns() + PATIENCE_NS;
+		be_patient(c);
 	drain(c, 0);
 	put_totals(c);
 	flush(c);
-	/* Now, and not when the last one lets go: the reader waits for it. */
+	/* Now, and not when the last one lets go: the reader waits for it.  A socket's end is
+	 * for all who have it.
+	 */
+	shutdown(c->fd, SHUT_WR);
 	close(c->fd);
 	c->fd = -1;
 	let_go(c);
@@ -355,7 +399,8 @@ int vb_capture_start(
 	c->snaplen = config->snaplen != 0 ? config->snaplen : UINT32_MAX;
 	c->max_packets = config->max_packets;
 	c->max_ns = config->max_ns;
-	c->totals.started = vb_wall_ns();
+	c->started = moment_now();
+	c->totals.started = c->started.wall;
 	memcpy(c->name, brick->name, sizeof(c->name));
 	ret = capture_init(c, brick, config);
 	if (ret != 0)
@@ -380,7 +425,7 @@ int vb_capture_deliver(struct vb_capture *c, int fd)
 	note_writing(1);
 	ret = vb_thread_start(&c->thread, "vb-capture", capture_main, c);
 	if (ret == 0)
-		return pthread_detach(c->thread);
+		return -pthread_detach(c->thread);
 	note_writing(-1);
 	let_go(c);
 	return ret;

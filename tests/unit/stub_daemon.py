@@ -28,6 +28,7 @@ class StubDaemon:
 
     :ivar calls: the requests that came, in order.
     :ivar streams: events for each watcher in turn, whose connection is closed after them.
+    :ivar captures: what each capture in turn consists of; the same.
     """
 
     def __init__(self, path: Path, answers: Answers | None = None) -> None:
@@ -35,6 +36,7 @@ class StubDaemon:
         self.answers: dict[type[methods.Method[Any]], Any] = dict(answers or {})
         self.calls: list[methods.Method[Any]] = []
         self.streams: list[list[methods.Event]] = []
+        self.captures: list[bytes] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -64,6 +66,9 @@ class StubDaemon:
                     connection.sendall(self._answer(line))
                     if isinstance(self.calls[-1], methods.Watch):
                         self._stream(connection)
+                        break
+                    if isinstance(self.calls[-1], methods.CaptureStart) and self.captures:
+                        connection.sendall(self.captures.pop(0))
                         break
 
     def _stream(self, connection: socket.socket) -> None:

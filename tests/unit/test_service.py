@@ -7,6 +7,7 @@ import dataclasses
 import os
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.unit.support import Bench, entry, nic, state, tap, vxlan
 from vhost_brick_plugin import errors, features, model
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.daemon import checks, lives
+from vhost_brick_plugin.daemon.probes import Probes
 from vhost_brick_plugin.daemon.state import Entry, State
 from vhost_brick_plugin.datapath import fake
 from vhost_brick_plugin.datapath.base import Options
@@ -36,7 +38,9 @@ def kinds(bench: Bench) -> list[str]:
 
 
 def test_every_method_has_a_handler(bench: Bench) -> None:
-    assert set(bench.service.handlers) | QUICK | {"handover"} == set(methods.METHODS)
+    probes = Probes(bench.datapath, ThreadPoolExecutor(1))
+    handlers = {*bench.service.handlers, *probes.handlers, *QUICK, "handover"}
+    assert handlers == set(methods.METHODS)
 
 
 # -- a new port --------------------------------------------------------------

@@ -360,7 +360,8 @@ class CaptureStart(Method[CaptureStarted]):
     port: str = param(
         "The port's id, or the brick of an uplink as graph names it, such as tap/blue0."
     )
-    filter: Filter = param("Which packets, as classic BPF; default: all.", default=())
+    # Not in the log: hundreds of numbers that nobody reads.
+    filter: Filter = param("Which packets, as classic BPF; default: all.", default=(), repr=False)
     direction: Direction = param("Which way.", default=Direction.BOTH)
     snaplen: int = param("Bytes of each packet to keep; 0: all.", default=0)
     packets: int = param("End with so many; 0: any number.", default=0)
@@ -387,7 +388,8 @@ class Trace(Method[Tracing]):
         "The port's id, or the brick of an uplink as graph names it, such as tap/blue0."
     )
     packets: int = param("So many, up to 1000.", default=10)
-    filter: Filter = param("Which packets, as classic BPF; default: all.", default=())
+    # Not in the log: hundreds of numbers that nobody reads.
+    filter: Filter = param("Which packets, as classic BPF; default: all.", default=(), repr=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

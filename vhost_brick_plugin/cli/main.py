@@ -24,6 +24,7 @@ from vhost_brick_plugin.version import version
 _PACKAGE = "vhost_brick_plugin.cli"
 
 COMMANDS = {
+    "capture": "capture:Capture",
     "complete": "completion:Complete",
     "doctor": "doctor:Doctor",
     "domain attach": "domain:Attach",

@@ -74,7 +74,9 @@ class _Probe(Stream):
         self._thread = thread
 
     async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        loop = asyncio.get_running_loop()
+        # Also when nobody waits for it any more: what is in the arguments may be its to free.
+        return await asyncio.shield(loop.run_in_executor(self._thread, function, *args))
 
 
 class _Capture(_Probe):
