@@ -99,7 +99,7 @@ def test_mtu_larger_than_the_network_s(operator: Operator) -> None:
 def test_wrong_network(operator: Operator) -> None:
     said = operator.run("port", "create", "q", "--network", "bleu")
     assert "error: there is no network 'bleu'" in said
-    assert "hint: Create it first: 'vhost-brick network create NAME'." in said
+    assert "'vhost-brick network create NAME' makes one." in said
 
 
 def test_duplicate_mac(operator: Operator) -> None:

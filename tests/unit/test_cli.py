@@ -502,10 +502,20 @@ def test_watch(daemon: StubDaemon, run: Run) -> None:
 def test_watch_of_one_port_as_json(daemon: StubDaemon, run: Run) -> None:
     negotiated = dataclasses.replace(CONNECTED, detail={"features": "0x100000000"})
     watched(daemon, [CONNECTED, negotiated])
+    daemon.answers[methods.PortShow] = port_status("p1")
     done = run("watch", "--port", "p1", "--count", "2", "--json")
-    assert daemon.calls == [methods.Watch(port="p1")]
+    assert done.err == ""
+    assert daemon.calls == [methods.PortShow(id="p1"), methods.Watch(port="p1")]
     events = [json.loads(line) for line in done.out.splitlines()]
     assert events == [codec.to_json(CONNECTED), codec.to_json(negotiated)]
+
+
+def test_watch_tells_of_a_port_that_is_not_there(daemon: StubDaemon, run: Run) -> None:
+    watched(daemon, [CONNECTED])
+    daemon.answers[methods.PortShow] = errors.PortNotFound("there is no port p1")
+    done = run("watch", "--port", "p1", "--count", "1")
+    assert done.status == 0
+    assert done.err == "there is no port p1 yet; waiting for it\n"
 
 
 def test_watch_goes_on_over_a_hand_over(daemon: StubDaemon, run: Run) -> None:
@@ -663,6 +673,16 @@ def test_top_on_a_terminal_shows_one_table_in_place_of_the_other(
     # Names are cut, numbers are not.
     assert "aa…" in sent
     assert " 123k " in sent
+
+
+def test_top_on_a_terminal_that_cannot_go_back_shows_each_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    with screen.tables(terminal, print) as (show, _):
+        show(View(time=1.0, seconds=1.0, workers=(), ports=(), uplinks=()))
+        assert "ports: 0" in terminal.getvalue()
 
 
 def test_top_goes_on_over_a_restart(daemon: StubDaemon, run: Run) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
@@ -23,7 +24,7 @@ RING_FULL = "ring_full"
 """The drop reason that has a column of its own: the receiver is too slow."""
 
 WIDTH = 160
-"""Characters of a line where there is no terminal to tell."""
+"""Characters of a line where neither a terminal nor $COLUMNS tells."""
 
 BUSY = 0.9
 """From this share of time on, a worker is hardly able to do more."""
@@ -31,12 +32,14 @@ BUSY = 0.9
 
 @contextlib.contextmanager
 def tables(out: TextIO, tell: Callable[[str], None]) -> Iterator[Output]:
-    """Return what shows views on *out*: each in place of the one before if it is a terminal.
+    """Return what shows views on *out*: in place of one another where it can do that.
 
     :param tell: tells why there is none, where that has no place on *out*.
     """
-    console = Console(file=out, highlight=False, width=None if out.isatty() else WIDTH)
-    if not console.is_terminal:
+    width = None if out.isatty() else shutil.get_terminal_size((WIDTH, 0)).columns
+    console = Console(file=out, highlight=False, width=width)
+    # On a terminal that cannot go back, Live would show nothing before its end.
+    if not console.is_terminal or console.is_dumb_terminal:
         yield lambda view: console.print(page(view)), tell
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
