@@ -26,8 +26,8 @@ from tests.unit.stub_daemon import (
 )
 from vhost_brick_plugin import codec, errors
 from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.cli import columns, rates, screen
 from vhost_brick_plugin.cli import main as cli
-from vhost_brick_plugin.cli import rates, screen
 from vhost_brick_plugin.cli.drawings import to_dot, to_tree
 from vhost_brick_plugin.cli.graph import to_svg
 from vhost_brick_plugin.cli.picture import Flow, picture
@@ -673,6 +673,28 @@ def test_top_on_a_terminal_shows_one_table_in_place_of_the_other(
     # Names are cut, numbers are not.
     assert "aa…" in sent
     assert " 123k " in sent
+
+
+def test_top_has_no_columns_that_nobody_fills(capsys: pytest.CaptureFixture[str]) -> None:
+    def shown(instance: str, **drops: int) -> str:
+        change = rates.rates(NO_TRAFFIC, counters(drops=drops), 1.0)
+        row = Row(name="p", network="n", state="running", instance=instance, rates=change)
+        one = View(time=1.0, seconds=1.0, workers=(), ports=(row,), uplinks=())
+        out = io.StringIO()
+        with screen.tables(out, print) as (show, _):
+            show(one)
+        return out.getvalue()
+
+    assert "instance" not in shown("", ring_full=1)
+    assert "other drops" not in shown("", ring_full=1)
+    assert "instance" in shown("vm", too_big=1)
+    assert "other drops" in shown("vm", too_big=1)
+
+
+def test_sessions_are_told_in_words() -> None:
+    session = {"number": 1, "state": "running", "features": 1 << 32, "queues": 2, "since": 0.0}
+    text = columns.Sessions([session]).human_readable()
+    assert text.startswith("number=1, state=running, features=VERSION_1, queues=2, since=19")
 
 
 def test_top_on_a_terminal_that_cannot_go_back_shows_each_table(
