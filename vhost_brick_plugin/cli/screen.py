@@ -26,6 +26,9 @@ RING_FULL = "ring_full"
 WIDTH = 160
 """Characters of a line where neither a terminal nor $COLUMNS tells."""
 
+HEIGHT = 25
+"""Lines, of which it needs none."""
+
 BUSY = 0.9
 """From this share of time on, a worker is hardly able to do more."""
 
@@ -39,7 +42,7 @@ def tables(out: TextIO, tell: Callable[[str], None]) -> Iterator[Output]:
     console = Console(file=out, highlight=False)
     # On a terminal that cannot go back, Live would show nothing before its end.
     if not console.is_terminal or console.is_dumb_terminal:
-        console.width = shutil.get_terminal_size((WIDTH, 0)).columns
+        console.size = shutil.get_terminal_size((WIDTH, HEIGHT))
         yield lambda view: console.print(page(view)), tell
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
@@ -75,7 +78,7 @@ def _workers(view: View) -> Text:
 
 
 def _rows(title: str, peer: str, rows: Sequence[Row], *, of_ports: bool) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     # Where there is little room, it is the names that are cut, and never a number.
     about = {title: [row.name for row in rows], "network": [row.network for row in rows]}
     if of_ports:
