@@ -218,6 +218,11 @@ def test_port_list_for_people(daemon: StubDaemon, run: Run) -> None:
     assert words[6:] == ["52:54:00:00:00:01", "/run/s/p1", "-"]
 
 
+def test_an_empty_list_has_a_head(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.PortListCall] = methods.PortList(ports=())
+    assert "| id " in run("port", "list").out
+
+
 def test_port_show(daemon: StubDaemon, run: Run) -> None:
     status = port_status(
         fault=FAULT, metadata={"k": "v"}, counters=counters(drops={"ring_full": 3})
