@@ -18,6 +18,7 @@ IN_PAGES = re.compile(r"^ {2,}vhost-brick ((?!\.\.\.|\[).+)$", re.MULTILINE)
 
 NOT_SHOWN = {
     "capture": "comes from a branch of its own, with its scene",
+    "complete": "it prints a script, for bash",
     "trace": "comes from a branch of its own, with its scene",
     "vhost-brick-neutron-agent": "wants Neutron and its message queue: tests/neutron has both",
 }
