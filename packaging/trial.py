@@ -4,7 +4,8 @@
     trial.py fake|dpdk
 
 Starts the daemon as its own user, with the package's configuration but for the datapath
-and hugepages, and uses it by the installed commands.  Ends with what did not go well.
+and hugepages, and uses it by the installed commands; ``under_systemd.py`` starts it as it is.
+Ends with what did not go well.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,29 +28,69 @@ CONFIG = Path("/etc/vhost-brick/vhost-brick.conf")
 USER = "vhost-brick"
 START_S = 60.0
 
-INSTALLED = {"daemon", "rights", "dpdk", "api_socket", "state_dir"}
-"""What doctor has to find in order.  KVM is the machine's, and libvirt is not in the chroot."""
+COMPLETIONS = {
+    "vhost-brick domain interf": "vhost-brick domain interface-xml",
+    "vhost-brick port create x --mode cl": "vhost-brick port create x --mode client",
+    "vhost-brick domain define web.xml --po": "vhost-brick domain define web.xml --port",
+    "vhost-brick port show we": "vhost-brick port show web",
+}
+"""What TAB makes of a line."""
+
+COMPLETION_S = 20.0
 
 
-def sh(command: str) -> str:
-    """Return what *command* prints; end the trial if it fails."""
+def sh(command: str, status: int = 0) -> str:
+    """Return what *command* prints; end the trial if it ends with another *status*."""
     print(f"$ {command}", flush=True)
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     sys.stdout.write(done.stdout)
-    if done.returncode != 0:
+    if done.returncode != status:
         sys.exit(f"{command}: exit status {done.returncode}\n{done.stderr}")
     return done.stdout
 
 
-def doctor() -> None:
-    """End the trial if ``vhost-brick doctor`` finds a fault in what the packages installed."""
-    command = ["vhost-brick", "doctor", "-f", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(done.stdout)
-    found = {line["check"]: line for line in json.loads(done.stdout)}
-    for name in sorted(INSTALLED):
-        if name not in found or found[name]["result"] == "fail":
-            sys.exit(f"vhost-brick doctor: {found.get(name, name)}\n{done.stderr}")
+def doctor(expected: str) -> None:
+    """End the trial if ``vhost-brick doctor`` does not find the daemon *expected*, or a fault."""
+    found = json.loads(sh("vhost-brick doctor -f json", int(expected != "ok")))
+    if {line["check"]: line["result"] for line in found}["daemon"] != expected:
+        sys.exit(f"vhost-brick doctor: the daemon is not {expected}")
+
+
+# -- completion --------------------------------------------------------------
+
+
+def complete() -> None:
+    """Press TAB at bash's prompt, as root has it after a log-in."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp("bash", ["bash", "-i", "-l"])
+    # The prompt is a word of its own, so that it is seen when bash is ready; ^U for the next.
+    os.write(terminal, b"PS1=rea''dy; bind 'set enable-bracketed-paste off'\n")
+    read_until(terminal, "ready")
+    for line, completed in COMPLETIONS.items():
+        os.write(terminal, f"{line}\t".encode())
+        shown = read_until(terminal, completed)
+        print(f"{line}<TAB>: {completed}")
+        if "bash:" in shown:
+            sys.exit(f"completion of {line!r} complains: {shown!r}")
+        os.write(terminal, b"\x15")
+    os.close(terminal)
+    os.waitpid(pid, 0)
+
+
+def read_until(terminal: int, wanted: str) -> str:
+    """Return what is shown up to *wanted*."""
+    shown = ""
+    end = time.monotonic() + COMPLETION_S
+    while wanted not in shown:
+        left = end - time.monotonic()
+        if left <= 0 or not select.select([terminal], [], [], left)[0]:
+            sys.exit(f"bash shows {shown!r}, and not {wanted!r}")
+        shown += os.read(terminal, 4096).decode(errors="replace")
+    return shown
+
+
+# -- the daemon --------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -89,7 +133,9 @@ def main() -> None:
         sh("vhost-brick port list")
         sh("vhost-brick domain interface-xml web")
         sh("vhost-brick status")
-        doctor()
+        doctor("ok")
+        complete()
+    doctor("fail")
     with daemon(sys.argv[1]):
         if '"db"' not in sh("vhost-brick port list -f json -c id"):
             sys.exit("the second daemon knows nothing of the first one's ports")

@@ -6,7 +6,8 @@
 #   tools/bootstrap.sh
 #
 # Installs the packages of bindep.txt that are missing, makes the virtual
-# environment .venv and installs the project and tox into it.  Run again after a
+# environment .venv, installs the project and tox into it, and puts promtool beside
+# them, which some tests take where it can be had.  Run again after a
 # change of the C sources or of the requirements; it does only what is needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -56,5 +57,24 @@ make_venv() {
 	fingerprint >"$stamp"
 }
 
+# Out of its package: to install that would start a Prometheus on this machine.
+fetch_promtool() {
+	local work
+	if command -v promtool >/dev/null || [ -x .venv/bin/promtool ]; then
+		return
+	fi
+	say "Taking promtool out of Debian's package prometheus"
+	work=$(mktemp -d)
+	if (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root prometheus) &&
+		dpkg-deb --fsys-tarfile "$work"/prometheus_*.deb |
+		tar -x -C "$work" ./usr/bin/promtool; then
+		install "$work/usr/bin/promtool" .venv/bin
+	else
+		say "It cannot be had now: the tests that take it are skipped"
+	fi
+	rm -rf "$work"
+}
+
 install_packages
 make_venv
+fetch_promtool

@@ -1,43 +1,120 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes ``doc/source/transcripts``: what a terminal shows, by running the commands::
 
-    tools/transcripts.py
+    tools/transcripts.py [SCENE...]
 
-The daemon is a real one in a directory of its own, over the datapath that moves no packets,
-and for some commands over DPDK, with guests that send;
-``tests/unit/test_transcripts.py`` sees to it that the commands exist.  Run it again when what
-commands print has changed.
+There are two stages (``tools/stage.py``).  On ``fake`` the daemon is a real one over the
+datapath that moves no packets, and libvirt is its driver for tests, without a VM.  On
+``dpdk`` everything is real, but that the guests are virtio-user processes; it wants DPDK and a
+C compiler.  Both want root, curl and jq.
+
+What is shown is what was printed.  Figures of a real datapath (times, processes, rates,
+versions) are others each time: a scene on ``dpdk`` is written again only if more than figures
+has changed (:func:`without_figures`), so its page has those of one genuine run.
+
+``tests/unit/test_transcripts.py`` sees to it that the commands exist, and that every command
+is in a scene.  Run it again when what commands print has changed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shlex
-import socket
-import subprocess
+import argparse
+import dataclasses
+import re
+import shutil
 import sys
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.l2 import ARP, Ether
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-TOP = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TOP))
-
-from tests.frontend.vhost_user import Frontend  # noqa: E402
-from vhost_brick_plugin.api.client import Client  # noqa: E402
-from vhost_brick_plugin.model import AddressPair, PortSecurity, SecurityMode  # noqa: E402
+from tests.frontend.vhost_user import Frontend
+from tools.stage import TOP, Stage, go_apart
 
 PAGES = TOP / "doc" / "source"
 TRANSCRIPTS = PAGES / "transcripts"
 
-SHOWN_DIRECTORY = "/run/vhost-brick"
+Action = Callable[[Stage], None]
 
-SCENES = {
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Typed:
+    """A command that goes on until it is interrupted.
+
+    :ivar meanwhile: what it is to see.
+    """
+
+    command: str
+    meanwhile: Action
+
+
+Step = str | Typed | Action
+"""A command, or what happens unseen between commands."""
+
+
+# ---- what happens unseen
+
+PORTS = ("web", "db")
+NO_SUCH_REQUEST = 1000
+
+
+def make_ports(on: Stage) -> None:
+    """Make a network, with one port of each mode and one whose guest is slow."""
+    on.client.network_ensure(network="blue")
+    on.client.port_ensure(id="web", network="blue", mode="client")
+    for name in ("db", "slow"):
+        on.client.port_ensure(id=name, network="blue", mode="server")
+
+
+def boot_and_break(on: Stage) -> None:
+    """Boot two guests, and put something into the way of a third port for a while."""
+    guests = on.start_guests()
+    for name in PORTS:
+        port = on.port(name).port
+        is_server = port.mode.peer.value == "server"
+        # Rings that last while this machine has others to serve: else some frames are dropped.
+        guests.add(name, port.socket_path, server=is_server, mac=port.mac, queue_size=1024)
+        guests.wait_link(name)
+    guests.start("web", dst=on.port("db").port.mac, size=1000, rate=10_000)
+    guests.start("db", dst=on.port("web").port.mac, size=100, rate=5_000)
+    on.client.port_ensure(id="mail", network="blue", mode="client")
+    in_the_way = on.sockets / "mail"
+    in_the_way.write_text("no socket")
+    on.wait(lambda: on.port("mail").fault is not None, "a fault")
+    in_the_way.unlink()
+    on.wait(lambda: on.port("mail").fault is None, "the fault to go")
+    on.client.port_remove(id="mail")
+
+
+def boot_slow(on: Stage) -> None:
+    """Boot a guest that takes no packets, and one that sends to it."""
+    slow = on.port("slow").port
+    on.start_idle_guest(slow)
+    on.client.port_ensure(id="cache", network="blue", mode="server")
+    cache = on.port("cache").port
+    guests = on.start_guests()
+    guests.add("cache", cache.socket_path, mac=cache.mac)
+    guests.wait_link("cache")
+    guests.start("cache", dst=slow.mac, size=100, rate=1_000)
+
+
+def leave_in_disgrace(on: Stage) -> None:
+    """Have a second frontend come to a port, and say what none may say."""
+    with Frontend(on.port("cache").port.socket_path) as frontend:
+        frontend.open()
+        frontend.peer.send_raw(NO_SUCH_REQUEST)
+        frontend.wait_disconnect()
+
+
+def start_standby(on: Stage) -> None:
+    """Start a second daemon."""
+    on.start_daemon()
+    on.wait_in_sync()
+
+
+# ---- what is shown
+
+FAKE: dict[str, tuple[Step, ...]] = {
     "vhost-brickd": ("vhost-brickd --help",),
     "quickstart": (
         "vhost-brick network create blue",
@@ -49,18 +126,41 @@ SCENES = {
         "vhost-brick network list",
         "vhost-brick port list -c id -c network -c mode -c state -c fault",
         "vhost-brick port stats web -f json",
-        "vhost-brick domain interface-xml web",
         "vhost-brick graph",
     ),
     "security": (
         "vhost-brick port create db --network blue --allow 52:54:00:00:00:07=192.0.2.7 "
         "-c id -c security -c allowed",
     ),
+    "domain-define": (
+        "vhost-brick domain interface-xml web",
+        "vhost-brick domain define web.xml --port web --dry-run",
+        "vhost-brick domain define web.xml --port web",
+    ),
+    "domain-attach": (
+        "vhost-brick domain attach shop db --config --dry-run",
+        "vhost-brick domain attach shop logs --network blue --config --dry-run",
+        "vhost-brick domain detach shop web --config --dry-run",
+        "vhost-brick domain detach shop db",
+    ),
+    "domain-check": (
+        "vhost-brick domain check shop",
+        "vhost-brick domain check old",
+    ),
+    "hook": (
+        "vhost-brick-hook batch prepare begin - < batch.xml",
+        "vhost-brick port show batch -c id -c network -c mode -c state",
+        "vhost-brick domain reconcile --dry-run",
+        "vhost-brick domain reconcile",
+    ),
     "errors": (
         "vhost-brick port create mail --network green",
         "vhost-brick port create mail --network blue --mac 01:00:5e:00:00:01",
+        "vhost-brick port show mial",
+        "vhost-brick port lsit",
         "vhost-brick network delete blue",
         "vhost-brick handover",
+        "vhost-brick --api-socket /run/elsewhere status",
     ),
     "undo": (
         "vhost-brick port delete web db",
@@ -68,150 +168,110 @@ SCENES = {
         "vhost-brick port list",
     ),
 }
-"""Commands by the file's name, in the order in which they are run, all on one daemon."""
+"""On ``fake``: commands by the file's name, in the order in which they are run."""
 
-TRAFFIC = {"trace": ("vhost-brick trace web -c 3",)}
-"""The same, while :func:`guests` send."""
+DPDK: dict[str, tuple[Step, ...]] = {
+    "watch": (make_ports, Typed("vhost-brick watch", boot_and_break)),
+    "top": (
+        boot_slow,
+        "vhost-brick top --count 1 --sort name",
+        "vhost-brick top --count 1 --json | "
+        "jq -cM '.ports[] | select(.rates.drops.ring_full > 100) | {name, rates}'",
+    ),
+    "trace": (
+        "vhost-brick trace web -c 1",
+        "vhost-brick trace cache -c 1",
+    ),
+    "rates": (
+        "vhost-brick graph --format tree",
+        "vhost-brick graph --format tree --rates 2",
+    ),
+    "stats": (
+        "vhost-brick port list -c id -c mode -c state -c sessions -c fault",
+        "vhost-brick port stats slow",
+        "vhost-brick network show blue -c name -c ports -c macs_learned -c drops",
+    ),
+    "exporter": (
+        "vhost-brick-exporter & "
+        "curl -s --retry 9 --retry-connrefused http://127.0.0.1:9797/metrics | "
+        "grep -E '_up |packets_total.*\"slow\"'; kill $!",
+    ),
+    "life": (leave_in_disgrace, "vhost-brick port show cache"),
+    "doctor": (start_standby, "vhost-brick doctor"),
+    "handover": (
+        "vhost-brick status -c pid -c standby",
+        "vhost-brick handover",
+        "vhost-brick status -c pid -c took_over",
+        "vhost-brick port show web -c state -c sessions -c life",
+    ),
+}
+"""The same on ``dpdk``.  ``capture`` finds its traffic after ``top``, as ``trace`` does."""
 
-START_S = 30.0
-PAUSE_S = 0.2
-"""Between two rounds of what guests send."""
-
-
-class Demo:
-    """A daemon, and the commands of the environment this runs in.
-
-    :param directory: as long as :data:`SHOWN_DIRECTORY`, which takes its place in what is
-        shown, so that tables stay in line.
-    """
-
-    def __init__(self, directory: Path, datapath: str) -> None:
-        assert len(str(directory)) == len(SHOWN_DIRECTORY)
-        self.directory = directory
-        self.bin = Path(sys.executable).parent
-        self.config = directory / "vhost-brick.conf"
-        self.config.write_text(
-            f"[daemon]\ndatapath = {datapath}\nstate_dir = {directory}/state\n"
-            f"api_socket = {directory}/api.sock\n"
-            "[dpdk]\nhugepages = off\nmemory_mb = 128\n"
-            f"[vhost]\nsocket_dir = {directory}/sockets\n"
-        )
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Have the daemon serve until the end of ``with``."""
-        notify = self.directory / "notify"
-        command = [self.bin / "vhost-brickd", "--config-file", self.config]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
-            ready.bind(str(notify))
-            ready.settimeout(START_S)
-            environment = {**os.environ, "NOTIFY_SOCKET": str(notify)}
-            daemon = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-            try:
-                while b"READY=1" not in ready.recv(4096):
-                    pass
-                yield
-            finally:
-                daemon.terminate()
-                daemon.wait()
-
-    def run(self, command: str) -> str:
-        """Return *command* as typed, and what it prints."""
-        program, *words = shlex.split(command)
-        if program == "vhost-brick":
-            words = ["--api-socket", str(self.directory / "api.sock"), *words]
-        done = subprocess.run(
-            [self.bin / program, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            env={**os.environ, "COLUMNS": "96"},
-        )
-        shown = done.stdout.replace(str(self.directory), SHOWN_DIRECTORY)
-        return f"$ {command}\n{shown}"
-
-
-@contextlib.contextmanager
-def guests(demo: Demo) -> Iterator[None]:
-    """Have two guests on a network, of which one sends, now and then what it may not."""
-    macs = {"web": "52:54:00:00:00:01", "db": "52:54:00:00:00:07"}
-    security = PortSecurity(
-        mode=SecurityMode.FILTERED, allowed=(AddressPair(mac=macs["web"], ip="192.0.2.1"),)
+SCENES = {
+    name: tuple(
+        step.command if isinstance(step, Typed) else step
+        for step in steps
+        if isinstance(step, str | Typed)
     )
-    client = Client(str(demo.directory / "api.sock"))
-    with contextlib.ExitStack() as stack:
-        ends = {}
-        for id, mac in macs.items():
-            made = client.port_ensure(
-                id=id,
-                network="blue",
-                create_network=True,
-                mac=mac,
-                security=security if id == "web" else None,
-            )
-            ends[id] = stack.enter_context(Frontend(made.port.socket_path, listen=True))
-            ends[id].connect()
-        stack.enter_context(_sending(ends["web"], ends["db"], macs))
-        yield
+    for name, steps in {**FAKE, **DPDK}.items()
+}
+"""The commands of all scenes."""
+
+# ---- how it is written
+
+FIGURE = re.compile(r"(?<![\w/])[+-]?\d[\d.:]*(?:dev\d+)?[kMG]?(?!\w)")
+RULE = re.compile(r"-{2,}|─+")
+SPACE = re.compile(r" +")
 
 
-@contextlib.contextmanager
-def _sending(web: Frontend, db: Frontend, macs: Mapping[str, str]) -> Iterator[None]:
-    """Let *web* ask for *db*, speak to it, and forge an address, again and again."""
-    frames = [
-        Ether(src=macs["web"], dst=to) / packet
-        for to, packet in (
-            ("ff:ff:ff:ff:ff:ff", ARP(hwsrc=macs["web"], psrc="192.0.2.1", pdst="192.0.2.7")),
-            (macs["db"], IP(src="192.0.2.1", dst="192.0.2.7") / TCP(sport=40000, dport=5432)),
-            (macs["db"], IP(src="192.0.2.66", dst="192.0.2.7") / UDP(sport=40001, dport=53)),
-        )
-    ]
-    ended = threading.Event()
-
-    def send() -> None:
-        while not ended.wait(PAUSE_S):
-            db.send(bytes(Ether(src=macs["db"], dst=macs["web"])) + bytes(46))
-            for frame in frames:
-                web.send(bytes(frame).ljust(60, b"\0"))
-            db.receive_all()
-            web.receive_all()
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def without_figures(text: str) -> str:
+    """Return *text* with all figures alike, and columns as wide as one another."""
+    for pattern, one in ((FIGURE, "0"), (RULE, "-"), (SPACE, " ")):
+        text = pattern.sub(one, text)
+    return text
 
 
-def play(demo: Demo, scenes: Mapping[str, Sequence[str]]) -> None:
-    """Write the transcripts of *scenes*."""
-    for name, commands in scenes.items():
-        shown = "".join(demo.run(command) for command in commands)
-        (TRANSCRIPTS / f"{name}.txt").write_text(shown)
+def play(steps: tuple[Step, ...], on: Stage) -> str:
+    """Do all *steps*, and return what is to be shown of them."""
+    shown = ""
+    for step in steps:
+        if isinstance(step, str):
+            shown += on.type(step)
+        elif isinstance(step, Typed):
+            shown += on.type(step.command, step.meanwhile)
+        else:
+            step(on)
+    # Of a table's last column: the documentation shows none of it.
+    return re.sub(r" +$", "", shown, flags=re.MULTILINE)
 
 
-@contextlib.contextmanager
-def stage(datapath: str) -> Iterator[Demo]:
-    """Have a daemon over *datapath*."""
-    room = len(SHOWN_DIRECTORY) - len("/tmp/vb-")
-    # mkdtemp's own names have eight characters.
-    assert room == 8
-    with tempfile.TemporaryDirectory(prefix="vb-", dir="/tmp") as directory:
-        demo = Demo(Path(directory), datapath)
-        with demo.running():
-            yield demo
+def write(name: str, shown: str, *, figures_differ: bool) -> None:
+    """Write the transcript *name*, unless nothing but figures is new where they differ."""
+    path = TRANSCRIPTS / f"{name}.txt"
+    old = path.read_text() if path.exists() else ""
+    if not figures_differ or without_figures(old) != without_figures(shown):
+        path.write_text(shown)
 
 
 def main() -> None:
-    """Write all transcripts."""
+    """Write all transcripts, or those that are named."""
+    parser = argparse.ArgumentParser(prog="tools/transcripts.py")
+    parser.add_argument("scenes", metavar="SCENE", nargs="*", help="default: all")
+    wanted = parser.parse_args().scenes or list(SCENES)
+    for program in ("curl", "jq"):
+        if not shutil.which(program):
+            sys.exit(f"{program} is needed, and is not installed")
+    go_apart()
     TRANSCRIPTS.mkdir(exist_ok=True)
-    with stage("fake") as demo:
-        play(demo, SCENES)
-    with stage("dpdk") as demo, guests(demo):
-        play(demo, TRAFFIC)
+    for datapath, scenes in (("fake", FAKE), ("dpdk", DPDK)):
+        if set(wanted) & set(scenes):
+            with Stage(datapath) as on:
+                on.start_daemon()
+                # All are played: each finds what those before it have left.
+                for name, steps in scenes.items():
+                    shown = play(steps, on)
+                    if name in wanted:
+                        write(name, shown, figures_differ=datapath == "dpdk")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,10 @@ class PortNotFound(VhostBrickError):
 class NetworkNotFound(VhostBrickError):
     slug = "network_not_found"
     rpc_code = -32011
-    default_hint = "Create it first: 'vhost-brick network create NAME'."
+    default_hint = (
+        "'vhost-brick network list' shows those there are, 'vhost-brick network create NAME' "
+        "makes one."
+    )
 
 
 class NetworkInUse(VhostBrickError):

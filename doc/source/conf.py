@@ -32,4 +32,5 @@ man_pages = [
     ("cli", "vhost-brick", "look after vhost-brickd", "", 1),
     ("config", "vhost-brick.conf", "configuration of vhost-brickd", "", 5),
     ("daemon", "vhost-brickd", _ABOUT, "", 8),
+    ("metrics", "vhost-brick-exporter", "metrics of vhost-brickd for Prometheus", "", 8),
 ]

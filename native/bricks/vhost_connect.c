@@ -65,17 +65,27 @@ static int connect_to(const char *path)
 	return ret;
 }
 
+/* End a fault that look() found: whoever mended it need not wait for a frontend to know. */
+static void path_is_well(struct vhost_port *port)
+{
+	uint32_t fault = __atomic_load_n(&port->fault, __ATOMIC_RELAXED);
+
+	if (fault == VB_FAULT_NOT_A_SOCKET || fault == VB_FAULT_DENIED)
+		vhost_fault(port, VB_FAULT_NONE);
+}
+
 /* One try.  Returns the state it leads to. */
 static enum connect_state try_connect(struct vhost_port *port)
 {
 	int found = look(port->config.path), fd;
 
-	if (found < 0)
-		return CONNECT_WAITING;
-	if (found != VB_FAULT_NONE) {
+	if (found > VB_FAULT_NONE) {
 		vhost_fault(port, found);
 		return CONNECT_TRYING;
 	}
+	path_is_well(port);
+	if (found < 0)
+		return CONNECT_WAITING;
 	fd = connect_to(port->config.path);
 	if (fd == -EMFILE || fd == -ENFILE)
 		vhost_fault(port, VB_FAULT_OUT_OF_RESOURCES);

@@ -99,7 +99,7 @@ def test_mtu_larger_than_the_network_s(operator: Operator) -> None:
 def test_wrong_network(operator: Operator) -> None:
     said = operator.run("port", "create", "q", "--network", "bleu")
     assert "error: there is no network 'bleu'" in said
-    assert "hint: Create it first: 'vhost-brick network create NAME'." in said
+    assert "'vhost-brick network create NAME' makes one." in said
 
 
 def test_duplicate_mac(operator: Operator) -> None:
@@ -166,6 +166,20 @@ def test_stale_socket(operator: Operator) -> None:
         gone.bind(str(left))
     said = line_with(operator.doctor(), f"{left} is stale")
     assert said.endswith(f"nobody listens there, and no port has it: rm {left}")
+
+
+def test_a_file_in_the_way_of_qemu_s_socket(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once it is removed all is well, though no QEMU has come yet."""
+    operator = Operator(daemon, capsys)
+    operator.run("network", "create", "blue")
+    operator.create("p", "--mode", "client")
+    operator.socket("p").write_text("in the way")
+    wait_until(lambda: "not_a_socket" in operator.run("port", "list"), "the fault")
+    assert "Remove the file" in operator.run("port", "show", "p")
+    operator.socket("p").unlink()
+    wait_until(lambda: "not_a_socket" not in operator.run("port", "list"), "it to go")
 
 
 def test_socket_of_another_program(operator: Operator) -> None:

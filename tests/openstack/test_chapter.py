@@ -80,8 +80,7 @@ def follow(start: str, **words: str) -> str:
 def test_doctor_finds_what_it_needs(cloud: OpenStack) -> None:
     files = " ".join(f"--nova-config-file {path}" for path in cloud.nova_conf)
     found = {f["check"]: f for f in cloud.host.show(f"{follow(DOCTOR)} {files}")}
-    bad = {check for check, finding in found.items() if finding["result"] == "fail"}
-    assert bad <= {"kvm"}, "which is the machine's own, and not needed by these tests"
+    assert not [finding for finding in found.values() if finding["result"] == "fail"]
     assert "nova" in " ".join(found)
 
 

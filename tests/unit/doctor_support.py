@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.unit.stub_daemon import hello
 from vhost_brick_plugin.api.methods import HelloResult, NetworkStatus, PortStatus
+from vhost_brick_plugin.doctor import kvm
 from vhost_brick_plugin.doctor.files import User
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, Level
@@ -16,6 +17,8 @@ from vhost_brick_plugin.finding import Finding, Level
 OK = Finding(check="daemon", level=Level.OK, text="up")
 DOWN = Finding(check="daemon", level=Level.FAIL, text="down", fix="start it")
 NOBODY = User(65534, 65534)
+KVM = kvm.Result(kvm.State.WORKS, "a tiny guest ran")
+NO_KVM = kvm.Result(kvm.State.BROKEN, "KVM gave up")
 
 
 def make_site(place: Path, daemon: Finding = OK, **options: str) -> Site:

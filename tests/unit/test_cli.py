@@ -26,8 +26,8 @@ from tests.unit.stub_daemon import (
 )
 from vhost_brick_plugin import codec, errors
 from vhost_brick_plugin.api import methods
+from vhost_brick_plugin.cli import columns, rates, screen
 from vhost_brick_plugin.cli import main as cli
-from vhost_brick_plugin.cli import rates, screen
 from vhost_brick_plugin.cli.drawings import to_dot, to_tree
 from vhost_brick_plugin.cli.graph import to_svg
 from vhost_brick_plugin.cli.picture import Flow, picture
@@ -216,6 +216,11 @@ def test_port_list_for_people(daemon: StubDaemon, run: Run) -> None:
     words = [word.strip() for word in lines[3].strip("|").split("|")]
     assert words[:6] == ["p1", "net1", "client", "running", "0", "open"]
     assert words[6:] == ["52:54:00:00:00:01", "/run/s/p1", "-"]
+
+
+def test_an_empty_list_has_a_head(daemon: StubDaemon, run: Run) -> None:
+    daemon.answers[methods.PortListCall] = methods.PortList(ports=())
+    assert "| id " in run("port", "list").out
 
 
 def test_port_show(daemon: StubDaemon, run: Run) -> None:
@@ -502,10 +507,20 @@ def test_watch(daemon: StubDaemon, run: Run) -> None:
 def test_watch_of_one_port_as_json(daemon: StubDaemon, run: Run) -> None:
     negotiated = dataclasses.replace(CONNECTED, detail={"features": "0x100000000"})
     watched(daemon, [CONNECTED, negotiated])
+    daemon.answers[methods.PortShow] = port_status("p1")
     done = run("watch", "--port", "p1", "--count", "2", "--json")
-    assert daemon.calls == [methods.Watch(port="p1")]
+    assert done.err == ""
+    assert daemon.calls == [methods.PortShow(id="p1"), methods.Watch(port="p1")]
     events = [json.loads(line) for line in done.out.splitlines()]
     assert events == [codec.to_json(CONNECTED), codec.to_json(negotiated)]
+
+
+def test_watch_tells_of_a_port_that_is_not_there(daemon: StubDaemon, run: Run) -> None:
+    watched(daemon, [CONNECTED])
+    daemon.answers[methods.PortShow] = errors.PortNotFound("there is no port p1")
+    done = run("watch", "--port", "p1", "--count", "1")
+    assert done.status == 0
+    assert done.err == "there is no port p1 yet; waiting for it\n"
 
 
 def test_watch_goes_on_over_a_hand_over(daemon: StubDaemon, run: Run) -> None:
@@ -663,6 +678,38 @@ def test_top_on_a_terminal_shows_one_table_in_place_of_the_other(
     # Names are cut, numbers are not.
     assert "aa…" in sent
     assert " 123k " in sent
+
+
+def test_top_has_no_columns_that_nobody_fills(capsys: pytest.CaptureFixture[str]) -> None:
+    def shown(instance: str, **drops: int) -> str:
+        change = rates.rates(NO_TRAFFIC, counters(drops=drops), 1.0)
+        row = Row(name="p", network="n", state="running", instance=instance, rates=change)
+        one = View(time=1.0, seconds=1.0, workers=(), ports=(row,), uplinks=())
+        out = io.StringIO()
+        with screen.tables(out, print) as (show, _):
+            show(one)
+        return out.getvalue()
+
+    assert "instance" not in shown("", ring_full=1)
+    assert "other drops" not in shown("", ring_full=1)
+    assert "instance" in shown("vm", too_big=1)
+    assert "other drops" in shown("vm", too_big=1)
+
+
+def test_sessions_are_told_in_words() -> None:
+    session = {"number": 1, "state": "running", "features": 1 << 32, "queues": 2, "since": 0.0}
+    text = columns.Sessions([session]).human_readable()
+    assert text.startswith("number=1, state=running, features=VERSION_1, queues=2, since=19")
+
+
+def test_top_on_a_terminal_that_cannot_go_back_shows_each_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    with screen.tables(terminal, print) as (show, _):
+        show(View(time=1.0, seconds=1.0, workers=(), ports=(), uplinks=()))
+        assert "ports: 0" in terminal.getvalue()
 
 
 def test_top_goes_on_over_a_restart(daemon: StubDaemon, run: Run) -> None:

@@ -142,8 +142,9 @@ def test_an_unknown_datapath_is_named(resolve) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(errors.ConfigError, match=r"nowhere\.conf"):
+    with pytest.raises(errors.ConfigError, match=r"nowhere\.conf") as raised:
         configure.load(["--config-file", str(tmp_path / "nowhere.conf")])
+    assert "--config-file" in raised.value.hint
 
 
 def test_the_environment_has_no_say(resolve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.doctor_support import DOWN, NOBODY, OK, make_site, only, served
+from tests.unit.doctor_support import DOWN, KVM, NO_KVM, NOBODY, OK, make_site, only, served
 from tests.unit.stub_daemon import StubDaemon, hello, network_status, port_status
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.api.client import Client
@@ -238,26 +238,40 @@ def guest(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 def test_kvm_that_works(guest: Callable[[str], None]) -> None:
     guest("echo a tiny guest ran")
-    assert kvm.probe() == kvm.Result(True, True, "a tiny guest ran")
-    assert only(host.check_kvm()).level is Level.OK
+    assert kvm.probe() == KVM
+    assert only(host.check_kvm(KVM)).level is Level.OK
 
 
 def test_kvm_that_opens_but_does_not_run_guests(guest: Callable[[str], None]) -> None:
     guest("echo KVM gave up; exit 1")
-    assert kvm.probe() == kvm.Result(True, False, "KVM gave up")
-    assert only(host.check_kvm()).level is Level.FAIL
+    assert kvm.probe() == NO_KVM
+    assert "would hang" in only(host.check_kvm(NO_KVM)).text
 
 
 def test_kvm_that_hangs(guest: Callable[[str], None]) -> None:
     guest("exec cat /dev/zero > /dev/null")
     result = kvm.probe(timeout=0.2)
-    assert (result.present, result.works) == (True, False)
+    assert result.state is kvm.State.BROKEN
     assert "did not end within 0.2 s" in result.reason
 
 
-def test_no_kvm_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_kvm_that_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kvm, "DEVICE", str(tmp_path / "kvm"))
-    assert only(host.check_kvm()).level is Level.WARN
+    assert kvm.probe().state is kvm.State.MISSING
+
+
+def test_kvm_that_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kvm, "DEVICE", "/dev/null")
+    monkeypatch.setattr(kvm.os, "access", lambda *_: False)
+    result = kvm.probe()
+    assert (result.state, result.fails) == (kvm.State.UNKNOWN, False)
+    assert "not checked" in only(host.check_kvm(result)).text
+
+
+@pytest.mark.parametrize("state", [state for state in kvm.State if state is not KVM.state])
+def test_a_host_without_kvm_serves_who_needs_none(state: kvm.State) -> None:
+    """Who needs it has a finding of its own: a domain of that type, and Nova."""
+    assert only(host.check_kvm(kvm.Result(state, "x"))).level is Level.WARN
 
 
 @pytest.mark.skipif(not os.access("/dev/kvm", os.W_OK), reason="no /dev/kvm")
@@ -375,13 +389,13 @@ def socket_dir(place: Path) -> Path:
 @needs_root
 def test_socket_dir_that_qemu_may_write_to(socket_dir: Path) -> None:
     os.chown(socket_dir, 0, NOBODY.gid)
-    found = only(files.check_socket_dir(make_site(socket_dir.parent), NOBODY))
+    found = only(files.check_socket_dir(make_site(socket_dir.parent), NOBODY, True))
     assert found.level is Level.OK, found
 
 
 @needs_root
 def test_socket_dir_that_qemu_may_not_write_to(socket_dir: Path) -> None:
-    found = only(files.check_socket_dir(make_site(socket_dir.parent), NOBODY))
+    found = only(files.check_socket_dir(make_site(socket_dir.parent), NOBODY, True))
     assert found.level is Level.FAIL
     assert f"chmod 2770 {socket_dir}" in found.fix
 
@@ -390,17 +404,18 @@ def test_socket_dir_that_qemu_may_not_write_to(socket_dir: Path) -> None:
 def test_socket_dir_that_qemu_cannot_reach(socket_dir: Path) -> None:
     os.chown(socket_dir, 0, NOBODY.gid)
     socket_dir.parent.chmod(0o700)
-    found = only(files.check_socket_dir(make_site(socket_dir.parent), NOBODY))
+    found = only(files.check_socket_dir(make_site(socket_dir.parent), NOBODY, True))
     assert (found.level, "needs o+x" in found.fix) == (Level.FAIL, True)
 
 
 def test_socket_dir_missing_open_or_unknown(socket_dir: Path) -> None:
     here = make_site(socket_dir.parent)
-    assert only(files.check_socket_dir(here, None)).level is Level.WARN
+    assert only(files.check_socket_dir(here, None, True)).level is Level.WARN
+    assert only(files.check_socket_dir(here, None, False)).level is Level.OK
     socket_dir.chmod(0o777)
-    assert only(files.check_socket_dir(here, NOBODY)).fix == f"chmod o-w {socket_dir}"
+    assert only(files.check_socket_dir(here, NOBODY, True)).fix == f"chmod o-w {socket_dir}"
     socket_dir.rmdir()
-    assert only(files.check_socket_dir(here, NOBODY)).text == f"{socket_dir} is missing"
+    assert only(files.check_socket_dir(here, NOBODY, True)).text == f"{socket_dir} is missing"
 
 
 @pytest.mark.parametrize(
@@ -447,12 +462,23 @@ def test_the_user_of_qemu_comes_from_libvirt(text: str, user: User | None) -> No
     assert domains._user(text) == user
 
 
-def test_libvirt_that_is_not_there() -> None:
+@pytest.mark.parametrize(("is_needed", "level"), [(True, Level.FAIL), (False, Level.OK)])
+def test_libvirt_that_is_not_there(is_needed: bool, level: Level) -> None:
     pytest.importorskip("libvirt")
-    with domains.examine("qemu+unix:///system?socket=/nonexistent") as examination:
-        assert examination.access.level is Level.FAIL
+    uri = "qemu+unix:///system?socket=/nonexistent"
+    with domains.examine(uri, is_needed) as examination:
+        assert examination.access.level is level
         assert examination.qemu_user is None
-        assert list(examination.check_domains(make_site(Path("/")))) == []
+        assert list(examination.check_domains(make_site(Path("/")), KVM)) == []
+
+
+def test_where_libvirt_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LIBVIRT_DEFAULT_URI", raising=False)
+    assert not domains.is_libvirt_host(None, [str(tmp_path / "libvirtd")])
+    assert domains.is_libvirt_host(None, [str(tmp_path)])
+    assert domains.is_libvirt_host("qemu:///system", [])
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "qemu:///system")
+    assert domains.is_libvirt_host(None, [])
 
 
 def domain(name: str, memory: str = "", interface: str = "vhostuser") -> str:
@@ -473,10 +499,9 @@ def test_each_domain_with_our_interface_is_looked_at(tmp_path: Path) -> None:
     documents = (domain("bad"), domain("good", SHARED), domain("other", interface="user"))
     made = [connection.defineXML(text) for text in documents]
     try:
-        with domains.examine("test:///default") as examination:
-            found = [
-                (f.check, f.level) for f in examination.check_domains(make_site(tmp_path, DOWN))
-            ]
+        with domains.examine("test:///default", True) as examination:
+            site = make_site(tmp_path, DOWN)
+            found = [(f.check, f.level) for f in examination.check_domains(site, KVM)]
     finally:
         for entry in made:
             entry.undefine()

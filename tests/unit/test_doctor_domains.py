@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.doctor_support import DOWN, make_site, only, served
+from tests.unit.doctor_support import DOWN, KVM, NO_KVM, make_site, only, served
 from tests.unit.stub_daemon import port_status
 from vhost_brick_plugin.doctor import domains
 from vhost_brick_plugin.finding import Level
@@ -25,10 +25,12 @@ def domain(mode: str = "server", more: str = "") -> str:
 
 
 def test_a_domain_that_fits(tmp_path: Path) -> None:
-    found = only(domains.check_domain(served(tmp_path, port_status()), "web", domain(), None))
+    found = only(domains.check_domain(served(tmp_path, port_status()), "web", domain(), None, KVM))
     assert (found.level, found.text) == (Level.OK, "its memory is shared, and fits its ports")
     down = make_site(tmp_path, DOWN)
-    assert only(domains.check_domain(down, "web", domain(), None)).text == "its memory is shared"
+    assert (
+        only(domains.check_domain(down, "web", domain(), None, KVM)).text == "its memory is shared"
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def test_a_domain_whose_interface_has_no_port(
 ) -> None:
     site = served(tmp_path, vhost__socket_dir=socket_dir)
     text = domain().replace(" id='1'", state)
-    found = only(domains.check_domain(site, "web", text, None))
+    found = only(domains.check_domain(site, "web", text, None, KVM))
     assert (found.check, found.level) == ("domain web", level)
     assert "/run/s/p1: no port has this socket" in found.text
     assert "vhost-brick port create" in found.fix
@@ -53,13 +55,23 @@ def test_a_domain_whose_interface_has_no_port(
 def test_a_domain_with_the_wrong_end(tmp_path: Path) -> None:
     reconnect = "<reconnect enabled='yes' timeout='1'/>"
     site = served(tmp_path, port_status())
-    found = only(domains.check_domain(site, "web", domain("client", reconnect), None))
+    found = only(domains.check_domain(site, "web", domain("client", reconnect), None, KVM))
     assert "both connect on /run/s/p1" in found.text
+
+
+def test_a_domain_that_asks_for_kvm_where_there_is_none(tmp_path: Path) -> None:
+    site = served(tmp_path, port_status())
+    found = only(domains.check_domain(site, "web", domain(), None, NO_KVM))
+    assert (found.check, found.level) == ("domain web", Level.FAIL)
+    assert found.text.endswith("KVM runs no guest here: KVM gave up")
+    emulated = domain().replace("type='kvm'", "type='qemu'")
+    found = only(domains.check_domain(site, "web", emulated, None, NO_KVM))
+    assert found.level is Level.OK
 
 
 def test_a_domain_of_others_is_no_finding(tmp_path: Path) -> None:
     text = "<domain><name>x</name><devices/></domain>"
-    assert list(domains.check_domain(served(tmp_path), "x", text, None)) == []
+    assert list(domains.check_domain(served(tmp_path), "x", text, None, KVM)) == []
 
 
 def test_ports_that_no_domain_has(tmp_path: Path) -> None:

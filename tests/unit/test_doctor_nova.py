@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.doctor_support import KVM, NO_KVM
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.cli import main as cli
 from vhost_brick_plugin.conf import hugepages
-from vhost_brick_plugin.doctor import nova, nova_conf
+from vhost_brick_plugin.doctor import kvm, nova, nova_conf
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, Level
 
@@ -47,13 +48,13 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int, int], None]:
 def examine(tmp_path: Path, host: object) -> Examine:
     """Return a function that examines a nova.conf, and returns findings by their check."""
 
-    def run(text: str, **changes: str) -> dict[str, Finding]:
+    def run(text: str, found_of_kvm: kvm.Result = KVM, **changes: str) -> dict[str, Finding]:
         file = tmp_path / "nova.conf"
         file.write_text(text)
         options = OPTIONS | {name.replace("__", "."): value for name, value in changes.items()}
         daemon = Finding(check="daemon", level=Level.OK, text="up")
         site = Site(options=options, api_socket="/a", daemon=daemon)
-        found = list(nova.examine(site, [str(file)]))
+        found = list(nova.examine(site, [str(file)], found_of_kvm))
         assert len({f.check for f in found}) == len(found)
         return {f.check: f for f in found}
 
@@ -106,7 +107,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_a_host_without_nova() -> None:
     site = Site(options={}, api_socket="/a", daemon=Finding(check="d", level=Level.OK, text="up"))
-    assert list(nova.examine(site, [])) == []
+    assert list(nova.examine(site, [], KVM)) == []
 
 
 # -- judging -----------------------------------------------------------------
@@ -123,6 +124,12 @@ def test_a_good_host(examine: Examine) -> None:
 )
 def test_virt_type(examine: Examine, virt_type: str, level: str) -> None:
     assert levels(examine(f"[libvirt]\nvirt_type = {virt_type}\n"))["virt_type"] == level
+
+
+@pytest.mark.parametrize(("virt_type", "level"), [("kvm", "fail"), ("qemu", "warn")])
+def test_virt_type_where_kvm_runs_no_guest(examine: Examine, virt_type: str, level: str) -> None:
+    found = examine(f"[libvirt]\nvirt_type = {virt_type}\n", NO_KVM)
+    assert levels(found)["virt_type"] == level
 
 
 @pytest.mark.parametrize(

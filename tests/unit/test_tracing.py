@@ -147,7 +147,7 @@ def test_it_asks_for_what_it_was_told(daemon: StubDaemon, run: Run) -> None:
     daemon.streams = [[FLOODED, DROPPED]]
     status, out, err = run("web", "-c", "2", "--filter", "arp")
     assert (status, out) == (0, f"{text(FLOODED)}\n{text(DROPPED)}\n")
-    assert err == "waiting for 2 packets from vhost/web; Ctrl-C ends it\n"
+    assert err == "waiting for packets from vhost/web, up to 2; Ctrl-C ends it\n"
     assert daemon.calls == [methods.Trace(port="web", packets=2, filter=bpf.compile("arp"))]
 
 

@@ -62,9 +62,28 @@ class Command(Mixin):
 class ShowOne(Mixin, CliffShowOne):
     """A command that shows one thing."""
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        fit_terminal(parser)
+        return parser
+
 
 class Lister(Mixin, CliffLister):
     """A command that shows a list of things."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        # Nothing but an empty line looks like a command that failed.
+        parser.set_defaults(print_empty=True)
+        return parser
+
+
+def fit_terminal(parser: argparse.ArgumentParser) -> None:
+    """Have a table break long values, so that it is a table on any terminal.
+
+    Not for tables whose values are to be copied, such as addresses.
+    """
+    parser.set_defaults(fit_width=True)
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -39,6 +39,13 @@ class Records(FormattableColumn):  # type: ignore[type-arg]
         )
 
 
+class Sessions(FormattableColumn):  # type: ignore[type-arg]
+    """Sessions, one a line."""
+
+    def human_readable(self) -> str:
+        return "\n".join(map(_session, self._value))
+
+
 class Uplinks(FormattableColumn):  # type: ignore[type-arg]
     """Uplinks, one a line."""
 
@@ -118,8 +125,13 @@ def detail_text(detail: Mapping[str, str], leave_out: Container[str] = ()) -> st
     """Return the *detail* of an event in one line, feature masks by their bits' names."""
     shown = {name: value for name, value in detail.items() if name not in leave_out}
     if "features" in shown:
-        shown["features"] = "+".join(features.names(int(shown["features"], 0)))
+        shown["features"] = "+".join(features.names(int(shown["features"], 0))) or "none"
     return ", ".join(f"{name}={value}" for name, value in shown.items())
+
+
+def _session(value: dict[str, Any]) -> str:
+    words = {name: str(part) for name, part in value.items()}
+    return detail_text(words | {"since": _moment(value["since"])})
 
 
 def _process(value: dict[str, Any]) -> str:

@@ -16,7 +16,8 @@ DEFAULT_CONFIG_FILE = "/etc/vhost-brick/vhost-brick.conf"
 class Doctor(FindingsLister):
     """Check this host, and say the fix for everything that is not well.
 
-    The exit status is 0 unless a check failed; warnings do not count.
+    The exit status is 1 if a check failed: something does not work that is installed or
+    configured here.  Warnings do not count.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

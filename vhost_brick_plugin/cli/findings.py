@@ -25,8 +25,7 @@ class FindingsLister(base.Lister):
             const="json",
             help="the same as -f json, for scripts",
         )
-        # A table as wide as its longest fix is no table on any terminal.
-        parser.set_defaults(fit_width=True)
+        base.fit_terminal(parser)
         return parser
 
     def show(self, findings: Iterable[Finding]) -> Any:

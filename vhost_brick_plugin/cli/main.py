@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from cliff.app import App
+from cliff.command import Command
 from cliff.commandmanager import CommandManager
 
 from vhost_brick_plugin.api import options
@@ -24,6 +25,7 @@ _PACKAGE = "vhost_brick_plugin.cli"
 
 COMMANDS = {
     "capture": "capture:Capture",
+    "complete": "completion:Complete",
     "doctor": "doctor:Doctor",
     "domain attach": "domain:Attach",
     "domain check": "domain:Check",
@@ -56,6 +58,11 @@ class Commands(CommandManager):
         super().__init__(namespace=None, convert_underscores=False)
         for name, where in COMMANDS.items():
             self.commands[name] = EntryPoint(name, f"{_PACKAGE}.{where}", _PACKAGE)
+
+    def add_command(self, name: str, command_class: type[Command]) -> None:
+        """Add one of cliff's own, which does not take the place of ours."""
+        if name not in self.commands:
+            super().add_command(name, command_class)
 
 
 class VhostBrick(App):

@@ -8,7 +8,7 @@ from typing import Any
 
 from vhost_brick_plugin.api import methods
 from vhost_brick_plugin.cli import base, words
-from vhost_brick_plugin.cli.columns import AddressPairs, Bits, Life, Maybe, Pairs, Records
+from vhost_brick_plugin.cli.columns import AddressPairs, Bits, Life, Maybe, Pairs, Sessions
 from vhost_brick_plugin.codec import to_json
 from vhost_brick_plugin.model import Mode, PortSecurity, SecurityMode
 from vhost_brick_plugin.report import Counters
@@ -179,7 +179,7 @@ def _details(status: methods.PortStatus) -> dict[str, Any]:
         "offered_features": Bits(status.offer.features),
         "offered_queues": status.offer.queues,
         "offered_mtu": status.offer.mtu,
-        "sessions": Records(to_json(status.sessions)),
+        "sessions": Sessions(to_json(status.sessions)),
         "life": Life(to_json(status.life)),
         **_counters(status.counters),
     }

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -23,7 +24,10 @@ RING_FULL = "ring_full"
 """The drop reason that has a column of its own: the receiver is too slow."""
 
 WIDTH = 160
-"""Characters of a line where there is no terminal to tell."""
+"""Characters of a line where neither a terminal nor $COLUMNS tells."""
+
+HEIGHT = 25
+"""Lines, of which it needs none."""
 
 BUSY = 0.9
 """From this share of time on, a worker is hardly able to do more."""
@@ -31,12 +35,14 @@ BUSY = 0.9
 
 @contextlib.contextmanager
 def tables(out: TextIO, tell: Callable[[str], None]) -> Iterator[Output]:
-    """Return what shows views on *out*: each in place of the one before if it is a terminal.
+    """Return what shows views on *out*: in place of one another where it can do that.
 
     :param tell: tells why there is none, where that has no place on *out*.
     """
-    console = Console(file=out, highlight=False, width=None if out.isatty() else WIDTH)
-    if not console.is_terminal:
+    console = Console(file=out, highlight=False)
+    # On a terminal that cannot go back, Live would show nothing before its end.
+    if not console.is_terminal or console.is_dumb_terminal:
+        console.size = shutil.get_terminal_size((WIDTH, HEIGHT))
         yield lambda view: console.print(page(view)), tell
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
@@ -71,33 +77,45 @@ def _workers(view: View) -> Text:
     return line
 
 
-def _rows(title: str, peer: str, rows: Iterable[Row], *, of_ports: bool) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+def _rows(title: str, peer: str, rows: Sequence[Row], *, of_ports: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     # Where there is little room, it is the names that are cut, and never a number.
-    for name in (title, "network", "instance", "state") if of_ports else (title, "network"):
+    about = {title: [row.name for row in rows], "network": [row.network for row in rows]}
+    if of_ports:
+        about |= {
+            "instance": [row.instance for row in rows],
+            "state": [row.state for row in rows],
+        }
+    # Without Nova no port has an instance.
+    about = {name: texts for name, texts in about.items() if any(texts)}
+    for name in about:
         table.add_column(f"\n{name}")
     for way in ("from", "to"):
         table.add_column(f"{way} {peer}\npkt/s", justify="right", no_wrap=True)
         table.add_column("\nbit/s", justify="right", no_wrap=True)
     table.add_column("ring full\npkt/s", justify="right", no_wrap=True)
-    table.add_column("other drops\npkt/s")
-    for row in rows:
-        about = (row.name, row.network, row.instance, row.state)
-        table.add_row(*map(_plain, about if of_ports else about[:2]), *_numbers(row))
+    table.add_column("other drops\npkt/s" if any(map(_others, rows)) else "")
+    for texts, row in zip(zip(*about.values(), strict=True), rows, strict=True):
+        table.add_row(*map(_plain, texts), *_numbers(row))
     return table
 
 
 def _numbers(row: Row) -> tuple[Text, ...]:
     rates = row.rates
-    others = [f"{name} {si(rate)}" for name, rate in rates.drops.items() if name != RING_FULL]
     return (
         Text(si(rates.from_peer_packets)),
         Text(si(rates.from_peer_bits)),
         Text(si(rates.to_peer_packets)),
         Text(si(rates.to_peer_bits)),
         Text(si(rates.drops.get(RING_FULL, 0.0)), style="red" if RING_FULL in rates.drops else ""),
-        Text(", ".join(others), style="yellow"),
+        Text(_others(row), style="yellow"),
     )
+
+
+def _others(row: Row) -> str:
+    """Return all drops but those that have a column of their own."""
+    drops = row.rates.drops.items()
+    return ", ".join(f"{name} {si(rate)}" for name, rate in drops if name != RING_FULL)
 
 
 def _plain(text: str) -> Text:

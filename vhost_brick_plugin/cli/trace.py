@@ -55,7 +55,7 @@ class Trace(base.Command):
             filter=probing.filter_of(parsed_args),
         )
         tracing, packets = self.client.trace(request, parsed_args.seconds)
-        self.tell(f"waiting for {count} packets from {tracing.brick}; Ctrl-C ends it")
+        self.tell(f"waiting for packets from {tracing.brick}, up to {count}; Ctrl-C ends it")
         self._print(packets, count, as_json=parsed_args.json)
 
     def _print(self, packets: Iterator[TracedPacket], count: int, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.api.methods import Event
+from vhost_brick_plugin.api.methods import Event, PortShow
 from vhost_brick_plugin.cli import base, numbers
 from vhost_brick_plugin.cli.columns import detail_text, exact_moment
 from vhost_brick_plugin.codec import to_json
@@ -38,8 +38,17 @@ class Watch(base.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         line = json_line if parsed_args.json else text_line
+        self._tell_if_missing(parsed_args.port)
         for event in itertools.islice(self._events(parsed_args.port), parsed_args.count):
             print(line(event), file=self.app.stdout, flush=True)
+
+    def _tell_if_missing(self, port: str | None) -> None:
+        """Say that there is no such port: it may come, or the name may be wrong."""
+        if port is not None:
+            try:
+                self.client.call(PortShow(id=port))
+            except errors.PortNotFound as error:
+                self.tell(f"{error.message} yet; waiting for it")
 
     def _events(self, port: str | None) -> Iterator[Event]:
         """Yield events for ever; only a daemon that is not there at first is an error."""

@@ -51,6 +51,10 @@ def load(argv: Sequence[str]) -> cfg.ConfigOpts:
             use_env=False,
         )
         _read_all(conf)
+    except (cfg.ConfigFilesNotFoundError, cfg.ConfigFilesPermissionDeniedError) as e:
+        raise errors.ConfigError(
+            str(e), hint="Name a file that vhost-brickd's user can read by --config-file."
+        ) from e
     except (cfg.Error, ValueError) as e:
         raise errors.ConfigError(str(e)) from e
     return conf

@@ -29,7 +29,8 @@ class Lives:
 
     def of(self, port: str) -> tuple[Happening, ...]:
         """Return what is known of *port*, the oldest first."""
-        return tuple(self._lives.get(port, ()))
+        # After a take-over, what the datapath did first is heard of last.
+        return tuple(sorted(self._lives.get(port, ()), key=lambda happening: happening.time))
 
     def forget(self, port: str) -> None:
         """Drop what is known of *port*: another one may be called so."""

@@ -15,6 +15,7 @@ from vhost_brick_plugin.doctor import (
     domains,
     files,
     host,
+    kvm,
     nova,
     numa,
     pages,
@@ -25,7 +26,7 @@ from vhost_brick_plugin.doctor import (
     versions,
 )
 from vhost_brick_plugin.doctor.site import Site
-from vhost_brick_plugin.finding import Finding, Level
+from vhost_brick_plugin.finding import Finding
 
 
 def examine(
@@ -39,8 +40,10 @@ def examine(
     yield from _examine_daemon(site)
     yield from _examine_host(site)
     yield from _examine_files(site)
-    yield from nova.examine(site, nova_files)
-    yield from _examine_guests(site, connect)
+    found = kvm.probe()
+    yield from host.check_kvm(found)
+    yield from nova.examine(site, nova_files, found)
+    yield from _examine_guests(site, connect, bool(nova_files), found)
 
 
 def _examine_daemon(site: Site) -> Iterator[Finding]:
@@ -73,14 +76,15 @@ def _examine_files(site: Site) -> Iterator[Finding]:
     yield from confinement.check_selinux(site, lines)
 
 
-def _examine_guests(site: Site, connect: str | None) -> Iterator[Finding]:
-    kvm = list(host.check_kvm())
-    yield from kvm
-    with domains.examine(connect) as libvirt:
+def _examine_guests(
+    site: Site, connect: str | None, is_nova_host: bool, found: kvm.Result
+) -> Iterator[Finding]:
+    is_needed = is_nova_host or domains.is_libvirt_host(connect)
+    with domains.examine(connect, is_needed) as libvirt:
         yield libvirt.access
-        yield from versions.check_qemu(libvirt.qemu, all(f.level is Level.OK for f in kvm))
+        yield from versions.check_qemu(libvirt.qemu, not found.fails)
         yield from versions.check_libvirt(libvirt.libvirt)
-        yield from files.check_socket_dir(site, libvirt.qemu_user)
+        yield from files.check_socket_dir(site, libvirt.qemu_user, is_needed)
         yield from files.check_socket_rights(site, libvirt.qemu_user)
         yield from sockets.check_rights(site, libvirt.qemu_user)
-        yield from libvirt.check_domains(site)
+        yield from libvirt.check_domains(site, found)

@@ -7,15 +7,18 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from vhost_brick_plugin import errors
-from vhost_brick_plugin.doctor import cpus, numa, pages
+from vhost_brick_plugin.doctor import cpus, kvm, numa, pages
 from vhost_brick_plugin.doctor.files import User
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, Level, fail, ok, warn
 from vhost_brick_plugin.libvirt import checks, document, xml
 from vhost_brick_plugin.libvirt.domain import Hypervisor
+
+SIGNS = ("/usr/sbin/libvirtd", "/usr/sbin/virtqemud", "/run/libvirt")
+"""What is there where libvirt's daemon is installed, or runs in a container."""
 
 _LABEL = re.compile(r"\+?(\d+):\+?(\d+)\Z")
 
@@ -41,7 +44,7 @@ class Examination:
                 self.qemu = hypervisor.qemu_version()
                 self.libvirt = hypervisor.libvirt_version()
 
-    def check_domains(self, site: Site) -> Iterator[Finding]:
+    def check_domains(self, site: Site, found: kvm.Result) -> Iterator[Finding]:
         """Look at each domain that has an interface of ours, and for ports that none has."""
         if self._hypervisor is None:
             return
@@ -50,27 +53,39 @@ class Examination:
             for name in self._hypervisor.names():
                 text = self._hypervisor.document(name)
                 used |= paths(text)
-                yield from check_domain(site, name, text, self.qemu)
+                yield from check_domain(site, name, text, self.qemu, found)
         except errors.DomainError as error:
             yield _fail("domains", error)
         else:
             yield from check_ports(site, used)
 
 
+def is_libvirt_host(connect: str | None, signs: Sequence[str] = SIGNS) -> bool:
+    """Tell whether libvirt is asked for, or installed: others' guests do without."""
+    return (
+        connect is not None
+        or "LIBVIRT_DEFAULT_URI" in os.environ
+        or any(map(os.path.exists, signs))
+    )
+
+
 @contextlib.contextmanager
-def examine(connect: str | None) -> Iterator[Examination]:
-    """Connect to libvirt, or find that one cannot."""
+def examine(connect: str | None, is_needed: bool) -> Iterator[Examination]:
+    """Connect to libvirt, or find that one cannot: a fault only where it is needed."""
     with contextlib.ExitStack() as stack:
         try:
             hypervisor = stack.enter_context(Hypervisor(connect))
         except errors.DomainError as error:
-            yield Examination(None, _fail("libvirt", error))
+            absent = ok(
+                "libvirt", "not installed, and not needed by guests that are not its domains"
+            )
+            yield Examination(None, _fail("libvirt", error) if is_needed else absent)
             return
         yield Examination(hypervisor, ok("libvirt", "libvirt answers"))
 
 
 def check_domain(
-    site: Site, name: str, text: str, qemu: tuple[int, int] | None
+    site: Site, name: str, text: str, qemu: tuple[int, int] | None, found: kvm.Result
 ) -> Iterator[Finding]:
     """Judge a domain document, if it has an interface of ours."""
     check = f"domain {name}"
@@ -82,6 +97,7 @@ def check_domain(
         yield _fail(check, error)
         return
     bad = [dataclasses.replace(finding, check=check) for finding in bad]
+    bad += _check_type(name, text, found)
     if not _runs(text):
         bad += pages.check_start(name, text, pages.pools())
     bad += cpus.check_pins(site, name, text)
@@ -90,6 +106,16 @@ def check_domain(
     if not bad:
         ports = ", and fits its ports" if site.daemon_is_up else ""
         yield ok(check, f"its memory is shared{ports}")
+
+
+def _check_type(name: str, text: str, found: kvm.Result) -> Iterator[Finding]:
+    """Tell of a domain that asks for a KVM which runs no guest; silent if not."""
+    if found.fails and xml.parse(text).get("type") == "kvm":
+        yield fail(
+            f"domain {name}",
+            f"it is of type 'kvm', and KVM runs no guest here: {found.reason}",
+            f"Mend KVM (see the check 'kvm'), or set <domain type='qemu'> (virsh edit {name}).",
+        )
 
 
 def _about(site: Site, text: str, qemu: tuple[int, int] | None) -> Iterator[Finding]:

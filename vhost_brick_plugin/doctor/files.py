@@ -130,16 +130,19 @@ def _check_space(path: str, space: os.statvfs_result) -> Iterator[Finding]:
 # -- the vhost-user sockets --------------------------------------------------
 
 
-def check_socket_dir(site: Site, user: User | None) -> Iterator[Finding]:
+def check_socket_dir(site: Site, user: User | None, is_libvirt_needed: bool) -> Iterator[Finding]:
     """Make sure that QEMU can make sockets where ports have theirs by default.
 
     :param user: whom libvirt runs QEMU as, or None if that is not known.
+    :param is_libvirt_needed: whether guests here are libvirt's; of others' users nothing is known.
     """
     path = site.options["vhost.socket_dir"]
     if not os.path.isdir(path):
         yield fail("socket_dir", f"{path} is missing", "Start vhost-brickd: it makes it.")
     elif os.stat(path).st_mode & stat.S_IWOTH:
         yield fail("socket_dir", f"everybody may put sockets into {path}", f"chmod o-w {path}")
+    elif user is None and not is_libvirt_needed:
+        yield ok("socket_dir", f"{path} is there")
     elif user is None:
         yield _unknown("it is not known whom libvirt runs QEMU as", "Mend libvirt's access first.")
     elif os.geteuid() != 0:

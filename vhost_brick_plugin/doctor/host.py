@@ -92,21 +92,22 @@ def _is_on_ordinary_memory(site: Site) -> bool:
     return bool(site.hello and "no hugepages" in site.hello.datapath_info.get("memory", ""))
 
 
-def check_kvm() -> Iterator[Finding]:
-    """Run a tiny guest under KVM: a device node alone proves nothing."""
-    result = kvm.probe()
-    if result.works:
+def check_kvm(result: kvm.Result) -> Iterator[Finding]:
+    """Tell what is known of KVM; whoever is configured to need it fails for the lack of it."""
+    if result.state is kvm.State.WORKS:
         yield ok("kvm", result.reason)
-    elif not result.present:
+    elif result.state is kvm.State.MISSING:
         yield warn(
             "kvm",
             f"{result.reason}: guests run without KVM, very slowly",
             "Turn on virtualisation in the firmware (or nested virtualisation in the host "
             "below), and load kvm_intel or kvm_amd.",
         )
-    else:
-        yield fail(
+    elif result.state is kvm.State.BROKEN:
+        yield warn(
             "kvm",
             f"{result.reason}; an ordinary guest would hang",
             "Define domains with type='qemu' on this machine, or move to one whose KVM works.",
         )
+    else:
+        yield warn("kvm", f"not checked: {result.reason}", "Run as root.")

@@ -15,6 +15,7 @@ The guest runs in a child process, which can be killed whatever KVM does.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import os
 import platform
 import subprocess
@@ -25,25 +26,38 @@ TIMEOUT_S = 10.0
 """For the child, its interpreter included."""
 
 
+class State(enum.Enum):
+    """What KVM is good for."""
+
+    WORKS = enum.auto()
+    BROKEN = enum.auto()
+    """It is there, and a guest does not run as it should."""
+    MISSING = enum.auto()
+    UNKNOWN = enum.auto()
+    """It is not ours to open."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """What :func:`probe` found.
+    """What :func:`probe` found."""
 
-    :ivar present: whether there is a KVM that we may open.
-    :ivar works: whether a guest ran as it should.
-    """
-
-    present: bool
-    works: bool
+    state: State
     reason: str
+
+    @property
+    def fails(self) -> bool:
+        """Whether a guest that asks for KVM is known not to run."""
+        return self.state in (State.BROKEN, State.MISSING)
 
 
 def probe(timeout: float = TIMEOUT_S) -> Result:
     """Run the guest in a child process and judge what came of it."""
+    if not os.path.exists(DEVICE):
+        return Result(State.MISSING, f"{DEVICE} is missing")
     if not os.access(DEVICE, os.R_OK | os.W_OK):
-        return Result(False, False, f"{DEVICE} is missing, or not ours to open")
+        return Result(State.UNKNOWN, f"{DEVICE} is not ours to open")
     if platform.machine() != "x86_64":
-        return Result(True, True, f"{DEVICE} opens; no guest is tried on {platform.machine()}")
+        return Result(State.WORKS, f"{DEVICE} opens; no guest is tried on {platform.machine()}")
     try:
         done = subprocess.run(
             [sys.executable, "-m", f"{__package__}.kvm_guest"],
@@ -53,7 +67,7 @@ def probe(timeout: float = TIMEOUT_S) -> Result:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Result(True, False, f"a tiny guest did not end within {timeout:g} s")
+        return Result(State.BROKEN, f"a tiny guest did not end within {timeout:g} s")
     words = (done.stdout or done.stderr).strip().splitlines()
     last = words[-1] if words else f"the child ended with status {done.returncode}"
-    return Result(True, done.returncode == 0, last)
+    return Result(State.BROKEN if done.returncode else State.WORKS, last)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from vhost_brick_plugin import errors
 from vhost_brick_plugin.conf import hugepages
-from vhost_brick_plugin.doctor import cpus, nova_conf
+from vhost_brick_plugin.doctor import cpus, kvm, nova_conf
 from vhost_brick_plugin.doctor.nova_conf import OS_VIF_GROUP, NovaConf
 from vhost_brick_plugin.doctor.site import Site
 from vhost_brick_plugin.finding import Finding, fail, ok, warn
@@ -22,7 +22,7 @@ _WIRED_S = 30
 """What Neutron and its agent may take for a port when both are busy."""
 
 
-def examine(site: Site, files: Sequence[str]) -> Iterator[Finding]:
+def examine(site: Site, files: Sequence[str], found: kvm.Result) -> Iterator[Finding]:
     """Look at nova-compute's configuration *files*; with none there is nothing to say."""
     if not files:
         return
@@ -32,11 +32,12 @@ def examine(site: Site, files: Sequence[str]) -> Iterator[Finding]:
         fix = "Correct nova.conf, or run as a user who may read it."
         yield fail("nova_config", error.message, fix)
         return
+    yield from check_virt_type(conf, found)
     for check in _CHECKS:
         yield from check(site, conf)
 
 
-def check_virt_type(_site: Site, conf: NovaConf) -> Iterator[Finding]:
+def check_virt_type(conf: NovaConf, found: kvm.Result) -> Iterator[Finding]:
     """Make sure that guests run in QEMU, and fast."""
     if conf.virt_type not in ("kvm", "qemu"):
         yield fail(
@@ -50,6 +51,12 @@ def check_virt_type(_site: Site, conf: NovaConf) -> Iterator[Finding]:
             "[libvirt] virt_type is qemu: guests run without KVM, and Nova gives them one "
             "queue pair",
             "Set [libvirt] virt_type = kvm in nova.conf, if 'kvm' above is ok.",
+        )
+    elif found.fails:
+        yield fail(
+            "nova_virt_type",
+            f"[libvirt] virt_type is kvm, and KVM runs no guest here: {found.reason}",
+            "Mend KVM (see the check 'kvm'), or set [libvirt] virt_type = qemu in nova.conf.",
         )
     else:
         yield ok("nova_virt_type", "guests run under KVM")
@@ -252,7 +259,6 @@ def _cpus() -> int:
 
 
 _CHECKS: tuple[Callable[[Site, NovaConf], Iterator[Finding]], ...] = (
-    check_virt_type,
     check_memory,
     check_plugging,
     check_os_vif,
