@@ -178,6 +178,14 @@ DPDK: dict[str, tuple[Step, ...]] = {
         "vhost-brick top --count 1 --json | "
         "jq -cM '.ports[] | select(.rates.drops.ring_full > 100) | {name, rates}'",
     ),
+    "capture": (
+        "vhost-brick capture web -c 1000 -w web.pcapng",
+        "tcpdump -nr web.pcapng -c 2 2> /dev/null",
+        "tshark -r web.pcapng -c 3 -T fields -e frame.time_epoch -e frame.interface_name "
+        "-e frame.packet_flags_direction -e ip.src 2> /dev/null",
+        "vhost-brick capture slow --seconds 1 --filter 'greater 1500' -w big.pcapng",
+        "vhost-brick capture web --filter 'tcp prot 22' -w ssh.pcapng",
+    ),
     "trace": (
         "vhost-brick trace web -c 1",
         "vhost-brick trace cache -c 1",
@@ -205,7 +213,7 @@ DPDK: dict[str, tuple[Step, ...]] = {
         "vhost-brick port show web -c state -c sessions -c life",
     ),
 }
-"""The same on ``dpdk``.  ``capture`` finds its traffic after ``top``, as ``trace`` does."""
+"""The same on ``dpdk``.  ``capture`` and ``trace`` find their traffic after ``top``."""
 
 SCENES = {
     name: tuple(

@@ -40,21 +40,35 @@ static struct vb_snapshot *snapshot_alloc(uint32_t nb_nodes, uint32_t nb_links, 
 	return s;
 }
 
-/* Number the bricks that have edges and add up what they need. */
+/* Add up what the bricks that have edges need. */
 static void count_nodes(uint32_t *nb_nodes, uint32_t *nb_links, uint32_t *nb_polls)
 {
 	*nb_nodes = *nb_links = *nb_polls = 0;
 	for (struct vb_brick *b = graph.bricks; b != NULL; b = b->next) {
 		if (b->nb_edges == 0)
 			continue;
-		b->node = (*nb_nodes)++;
+		(*nb_nodes)++;
 		*nb_links += b->nb_slots;
 		if (b->ops->polled)
 			*nb_polls += b->nb_edges;
 		for (struct vb_brick *p = b->probe; p != NULL; p = p->next) {
-			p->node = (*nb_nodes)++;
+			(*nb_nodes)++;
 			*nb_links += 2 * b->nb_slots;
 		}
+	}
+}
+
+/* Not before there is room for them: the numbers are those of the last snapshot. */
+static void number_nodes(void)
+{
+	uint32_t n = 0;
+
+	for (struct vb_brick *b = graph.bricks; b != NULL; b = b->next) {
+		if (b->nb_edges == 0)
+			continue;
+		b->node = n++;
+		for (struct vb_brick *p = b->probe; p != NULL; p = p->next)
+			p->node = n++;
 	}
 }
 
@@ -125,6 +139,7 @@ static struct vb_snapshot *snapshot_build(void)
 	s = snapshot_alloc(nb_nodes, nb_links, nb_polls);
 	if (s == NULL)
 		return NULL;
+	number_nodes();
 	links = (struct vb_link *)&s->nodes[nb_nodes];
 	for (struct vb_brick *b = graph.bricks; b != NULL; b = b->next) {
 		if (b->nb_edges == 0)

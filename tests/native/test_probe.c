@@ -312,7 +312,7 @@ static void a_trace_tells_the_way(void **state)
 	say(&p, 0, 1, 60);
 	t = read_one(trace, true);
 	assert_int_equal(t->nb_visits, 2);
-	assert_int_equal(t->visits[1].decision, VB_DECISION_KNOWN);
+	assert_int_equal(t->visits[1].decision, VB_DECISION_NONE);
 	assert_dropped(t, 1, VB_DROP_HAIRPIN);
 	say(&p, 0, 2, 60);
 	assert_int_equal(sink_empty(&p.guest[1]), 3);

@@ -23,7 +23,9 @@ def test_it_is_what_tcpdump_makes_of_it() -> None:
 
 
 def test_an_expression_that_is_none() -> None:
-    with pytest.raises(errors.InvalidParams, match=r"'tcp prot 80' is none: .*syntax error") as e:
+    with pytest.raises(
+        errors.InvalidParams, match=r"'tcp prot 80' is no filter: .*syntax error"
+    ) as e:
         bpf.compile("tcp prot 80")
     assert "pcap-filter(7)" in e.value.hint
 

@@ -165,7 +165,7 @@ def test_a_filter_that_is_none(daemon: StubDaemon, run: Run, tmp_path: Path) -> 
     path = tmp_path / "f"
     status, said = run("web", "-w", str(path), "--filter", "hots 10.0.0.1")
     assert status == 1
-    assert "error: the filter 'hots 10.0.0.1' is none: " in said
+    assert "error: 'hots 10.0.0.1' is no filter: " in said
     assert daemon.calls == []
     assert not path.exists()
 

@@ -87,7 +87,7 @@ def _program(pcap: ctypes.CDLL, handle: int, expression: str) -> Iterator[Any]:
     program = _Program()
     if pcap.pcap_compile(handle, program, os.fsencode(expression), 1, NETMASK_UNKNOWN) != 0:
         raise errors.InvalidParams(
-            f"the filter {expression!r} is none: {pcap.pcap_geterr(handle).decode()}",
+            f"{expression!r} is no filter: {pcap.pcap_geterr(handle).decode()}",
             hint="pcap-filter(7) has the language; tcpdump takes the same.",
         )
     try:
