@@ -7,7 +7,8 @@
 #include <errno.h>
 #include <rte_cycles.h>
 #include <string.h>
-#include <sys/mman.h>
+
+#include "probe/pages.h"
 
 #define ALIGN 8u
 
@@ -17,12 +18,9 @@ int vb_backlog_init(struct vb_backlog *b, uint64_t size)
 
 	size = rte_align64prevpow2(RTE_MAX(size, (uint64_t)VB_BACKLOG_MIN));
 	/* Filled in now: a worker should not meet page faults. */
-	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (memory == MAP_FAILED)
+	memory = vb_pages_get(size, MAP_POPULATE);
+	if (memory == NULL)
 		return -ENOMEM;
-	/* There are guests' packets in it. */
-	madvise(memory, size, MADV_DONTDUMP);
 	b->memory = memory;
 	b->size = size;
 	return 0;
@@ -31,7 +29,7 @@ int vb_backlog_init(struct vb_backlog *b, uint64_t size)
 void vb_backlog_fini(struct vb_backlog *b)
 {
 	if (b->memory != NULL)
-		munmap(b->memory, b->size);
+		vb_pages_give(b->memory, b->size);
 }
 
 static struct vb_record *at(const struct vb_backlog *b, uint64_t position)

@@ -13,12 +13,12 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/clock.h"
 #include "core/graph.h"
 #include "probe/filter.h"
+#include "probe/pages.h"
 
 struct slot {
 	bool done; /* atomic */
@@ -186,12 +186,17 @@ static bool is_traced(const struct vb_brick *brick)
 	return false;
 }
 
+static size_t size_of(uint32_t nb_slots)
+{
+	return sizeof(struct vb_trace) + nb_slots * sizeof(struct slot);
+}
+
 static void trace_free(struct vb_trace *trace)
 {
 	if (trace->probe != NULL)
 		vb_brick_free(trace->probe);
 	vb_program_fini(&trace->program);
-	free(trace);
+	vb_pages_give(trace, size_of(trace->nb_slots));
 }
 
 static int enter(struct vb_trace *trace, struct vb_brick *brick)
@@ -219,7 +224,7 @@ int vb_trace_start(
 
 	if (n < 1 || n > VB_TRACE_MAX)
 		return -EINVAL;
-	trace = calloc(1, sizeof(*trace) + n * sizeof(trace->slots[0]));
+	trace = vb_pages_get(size_of(n), 0);
 	if (trace == NULL)
 		return -ENOMEM;
 	trace->nb_slots = n;
