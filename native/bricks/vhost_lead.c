@@ -22,6 +22,7 @@
 #include "core/graph.h"
 #include "core/host.h"
 #include "core/worker.h"
+#include "probe/capture.h"
 
 #define SEND_MAX_US 500000
 #define SEND_BUFFER (4 << 20)
@@ -258,6 +259,8 @@ bool vb_leading(void)
 
 void vb_let_go(void)
 {
+	/* While guests are still served: their writers want the locks, too. */
+	vb_captures_finish();
 	vhost_loop_lock();
 	pthread_mutex_lock(&vb_lock);
 	/* Whole rounds to the end: what was taken from one ring is in another, or at a tap. */

@@ -440,7 +440,8 @@ int vb_lead(int fd);
 bool vb_leading(void);
 
 /* Serving: let go of all guests.  Workers leave the rings, sockets stay as they are for
- * who follows.  The process can do nothing after it but exit, at once.
+ * who follows.  Captures that were stopped are written first, by readers who take them within
+ * a second.  The process can do nothing after it but exit, at once.
  */
 void vb_let_go(void);
 

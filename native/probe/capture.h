@@ -5,7 +5,9 @@
 #ifndef VB_CAPTURE_H
 #define VB_CAPTURE_H
 
-/* All bricks are gone: have what was captured written, by readers who take it at once. */
+/* All have ended or been stopped: have what they captured written, by readers who take it
+ * within a second.
+ */
 void vb_captures_finish(void);
 
 #endif
