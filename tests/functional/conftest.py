@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import shutil
 import signal
@@ -135,3 +136,12 @@ def pytest_runtest_makereport(
         for daemon in item.stash.get(DAEMONS, []):
             report.sections.append((f"log of {daemon.directory}", daemon.log_tail()))
     return report
+
+
+@pytest.fixture
+def two_workers(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A daemon with a worker on each of two cores."""
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        pytest.skip("two workers take two cores")
+    return make_daemon("dpdk", config={"dpdk": {"worker_cores": f"{cores[0]},{cores[1]}"}})

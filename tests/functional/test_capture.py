@@ -169,19 +169,16 @@ def tshark(path: Path, *fields: str) -> list[list[str]]:
     return [line.split("\t") for line in done.stdout.splitlines()]
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="takes two cores")
 def test_packets_of_two_workers_are_in_one_order(
-    make_daemon: Callable[..., Daemon], make_frontend: Callable[..., Frontend], tmp_path: Path
+    two_workers: Daemon, make_frontend: Callable[..., Frontend], tmp_path: Path
 ) -> None:
     """What web sends is seen by the worker of its port, what it is given by that of the other."""
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))
-    daemon = make_daemon(config={"dpdk": {"worker_cores": cores}})
-    guests = connect(daemon, make_frontend)
-    with Capture(daemon, "web", tmp_path / "web.pcapng") as capture:
+    guests = connect(two_workers, make_frontend)
+    with Capture(two_workers, "web", tmp_path / "web.pcapng") as capture:
         sent = stream(guests)
         capture.end()
     assert passed_in(read(capture.path)) == sent
-    assert all(worker.busy_polls for worker in daemon.client.stats().workers)
+    assert all(worker.busy_polls for worker in two_workers.client.stats().workers)
 
 
 def test_bytes_of_each_packet(daemon: Daemon, guests: Guests, tmp_path: Path) -> None:

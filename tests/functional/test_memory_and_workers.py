@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-
-import pytest
 
 from tests.frontend.vuser import VUser
 from tests.functional.daemon import Daemon
@@ -49,15 +46,6 @@ def test_hugepages_survive_kills_too(
     for _ in range(5):
         daemon.restart()
         wait_traffic(ends)
-
-
-@pytest.fixture
-def two_workers(make_daemon: Callable[..., Daemon]) -> Daemon:
-    """A daemon with a worker on each of two cores."""
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    if len(cores) < 2:
-        pytest.skip("two workers take two cores")
-    return make_daemon("dpdk", config={"dpdk": {"worker_cores": f"{cores[0]},{cores[1]}"}})
 
 
 def busy_rounds(daemon: Daemon) -> list[int]:

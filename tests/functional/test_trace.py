@@ -377,14 +377,6 @@ def test_what_others_send_is_not_followed(daemon: Daemon, plug: Plug) -> None:
 QUEUES, FLOWS = 2, 8
 
 
-@pytest.fixture
-def two_workers(make_daemon: Callable[..., Daemon]) -> Daemon:
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    if len(cores) < 2:
-        pytest.skip("two workers take two cores")
-    return make_daemon("dpdk", config={"dpdk": {"worker_cores": f"{cores[0]},{cores[1]}"}})
-
-
 def plug_pair(daemon: Daemon, vm: VUser, rate: int) -> None:
     """Make two ports whose frontends send each other frames; *rate* 0: as fast as they can."""
     for i, port in enumerate("ab"):

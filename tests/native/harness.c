@@ -221,10 +221,10 @@ static const struct vb_brick_ops spring_ops = {
 	.fini = spring_fini,
 };
 
-struct vb_brick *spring_create(void)
+struct vb_brick *spring_create(const char *name)
 {
 	struct spring *s = calloc(1, sizeof(*s));
-	struct vb_brick *brick = vb_brick_new(&spring_ops, "spring", s);
+	struct vb_brick *brick = vb_brick_new(&spring_ops, name, s);
 
 	s->alive = 1;
 	vb_graph_add(brick);
@@ -234,4 +234,24 @@ struct vb_brick *spring_create(void)
 uint64_t spring_taken(struct vb_brick *brick)
 {
 	return __atomic_load_n(&((struct spring *)brick->state)->taken, __ATOMIC_RELAXED);
+}
+
+void springs_start(struct springs *springs, uint32_t nb_workers)
+{
+	static const struct vb_switch_config config = {.mac_table_size = 64, .mac_ageing_s = 300};
+
+	harness_start(nb_workers);
+	assert_int_equal(vb_switch_create("switch", &config, &springs->sw), 0);
+	for (int i = 0; i < 2; i++) {
+		springs->guests[i] = spring_create("one");
+		join(springs->guests[i], springs->sw);
+	}
+}
+
+void springs_end(struct springs *springs)
+{
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(vb_brick_destroy(springs->guests[i]), 0);
+	assert_int_equal(vb_brick_destroy(springs->sw), 0);
+	assert_int_equal(harness_in_use(), 0);
 }

@@ -66,8 +66,18 @@ void push_from(struct vb_brick *brick, uint16_t edge, struct rte_mbuf **pkts, ui
 /* A brick that makes a packet a round for everybody, takes any, and ends the test if it is
  * pulled when it is no more: for use with workers.
  */
-struct vb_brick *spring_create(void);
+struct vb_brick *spring_create(const char *name);
 uint64_t spring_taken(struct vb_brick *brick);
+
+/* Two springs called "one" on a switch, each of which floods the other. */
+struct springs {
+	struct vb_brick *sw, *guests[2];
+};
+
+void springs_start(struct springs *springs, uint32_t nb_workers);
+
+/* Nothing of them may be left. */
+void springs_end(struct springs *springs);
 
 /* Join under the lock; return the index on a's side. */
 uint16_t join(struct vb_brick *a, struct vb_brick *b);

@@ -467,25 +467,18 @@ static void nobody_need_ever_read_it(void **state)
 
 static void captures_come_and_go_under_traffic(void **state)
 {
-	const struct vb_switch_config config = {.mac_table_size = 64, .mac_ageing_s = 300};
-	struct vb_brick *sw, *guests[2];
+	struct springs springs;
 	struct found f;
 
 	(void)state;
-	harness_start(2);
-	assert_int_equal(vb_switch_create("switch", &config, &sw), 0);
-	for (int i = 0; i < 2; i++) {
-		guests[i] = spring_create();
-		memcpy(guests[i]->name, "one", 4);
-		join(guests[i], sw);
-	}
+	springs_start(&springs, 2);
 	for (int i = 0; i < ROUNDS; i++) {
 		struct vb_capture_config c = {
 			.from_peer = true, .to_peer = true, .max_packets = 100, .buffer = BUFFER};
 		struct rig rig = {0};
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, rig.fd), 0);
-		assert_int_equal(vb_capture_start(guests[i % 2], &c, &rig.capture), 0);
+		assert_int_equal(vb_capture_start(springs.guests[i % 2], &c, &rig.capture), 0);
 		deliver(&rig);
 		read_file(&rig, &f);
 		assert_int_equal(f.nb_packets, 100);
@@ -494,10 +487,7 @@ static void captures_come_and_go_under_traffic(void **state)
 		vb_capture_stop(rig.capture);
 		close(rig.fd[0]);
 	}
-	for (int i = 0; i < 2; i++)
-		assert_int_equal(vb_brick_destroy(guests[i]), 0);
-	assert_int_equal(vb_brick_destroy(sw), 0);
-	assert_int_equal(harness_in_use(), 0);
+	springs_end(&springs);
 }
 
 int main(void)

@@ -22,11 +22,11 @@ static void bricks_come_and_go_under_traffic(void **state)
 	assert_int_equal(vb_switch_create("switch", &config, &sw), 0);
 	assert_int_equal(vb_antispoof_create("antispoof", &security, sw, &bump), 0);
 	for (int i = 0; i < 2; i++) {
-		steady[i] = spring_create();
+		steady[i] = spring_create("spring");
 		join(steady[i], i == 0 ? sw : bump);
 	}
 	for (int i = 0; i < ROUNDS; i++) {
-		struct vb_brick *guest = spring_create();
+		struct vb_brick *guest = spring_create("spring");
 
 		join(guest, i % 4 == 0 ? sw : bump);
 		/* Now and then let it be really used before it goes. */

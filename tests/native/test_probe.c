@@ -478,23 +478,18 @@ static void many_visits_are_counted(void **state)
 
 static void probes_come_and_go_under_traffic(void **state)
 {
-	struct vb_brick *sw, *guests[2];
+	struct springs springs;
 	struct tally t;
 
 	(void)state;
-	harness_start(1);
-	assert_int_equal(vb_switch_create("switch", &switch_config, &sw), 0);
-	for (int i = 0; i < 2; i++) {
-		guests[i] = spring_create();
-		join(guests[i], sw);
-	}
+	springs_start(&springs, 1);
 	for (int i = 0; i < ROUNDS; i++) {
-		struct vb_trace *trace = trace_start(guests[i % 2], 2, &everything);
+		struct vb_trace *trace = trace_start(springs.guests[i % 2], 2, &everything);
 		uint32_t n = 0;
 		bool ended = false;
 
 		tally_create(&t);
-		probe(t.brick, guests[0]);
+		probe(t.brick, springs.guests[0]);
 		while (n < 2) {
 			struct vb_traced traced;
 
@@ -508,10 +503,7 @@ static void probes_come_and_go_under_traffic(void **state)
 		vb_brick_free(t.brick);
 		vb_trace_stop(trace);
 	}
-	for (int i = 0; i < 2; i++)
-		assert_int_equal(vb_brick_destroy(guests[i]), 0);
-	assert_int_equal(vb_brick_destroy(sw), 0);
-	assert_int_equal(harness_in_use(), 0);
+	springs_end(&springs);
 }
 
 int main(void)

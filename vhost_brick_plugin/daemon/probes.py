@@ -46,8 +46,9 @@ class Probes:
         """Start a capture; it is delivered once the answer is sent."""
         names = (field.name for field in dataclasses.fields(CaptureOptions))
         options = CaptureOptions(**{name: getattr(request, name) for name in names})
-        number = self._datapath.capture_start(_brick(request.port), options)
-        answer = methods.CaptureStarted(number=number, brick=_brick(request.port))
+        brick = _brick(request.port)
+        number = self._datapath.capture_start(brick, options)
+        answer = methods.CaptureStarted(number=number, brick=brick)
         return _Capture(self._datapath, self._thread, answer)
 
     def capture_stop(self, request: methods.CaptureStop) -> methods.Done:
